@@ -146,13 +146,14 @@ impl Cleaner {
         if log.free() > log.free_reserve()
             || !self.is_idle()
             || log.segments.leaving() > 0
+            || log.segments.count(SegmentState::Sealing) > 0
             || is_hoping
             || log.blocks.may_come()
         {
             return false;
         }
         let victim: Option<VictimChoice> =
-            choose(&log.terms(Policy::Greedy), log.segments.as_slice(), |_, _| true);
+            choose(&log.terms(Policy::Greedy), log.segments.as_slice(), |_, s| log.is_worth_cleaning(s));
         victim.is_none() && log.is_one_stream()
     }
 
@@ -175,6 +176,21 @@ impl Cleaner {
     /// Stops after what was copied so far; the victim stays as it is.
     pub(crate) fn cancel(&mut self) {
         self.is_cancelled = self.state != State::Idle;
+    }
+
+    /// Leaves the victim in hand as it is, since nothing more can be relocated; `false` while it waits for a read.
+    pub(crate) fn abandon(&mut self, log: &mut Log<'_>) -> bool {
+        match self.state {
+            State::Reading => return false,
+            State::Idle => {}
+            State::Copying | State::Draining => {
+                log.set_state(self.victim.choice.segment, SegmentState::Sealed);
+                self.victim.has_failed = true;
+                self.is_finished = true;
+                self.state = State::Idle;
+            }
+        }
+        true
     }
 
     /// Begins to clean a sealed segment.

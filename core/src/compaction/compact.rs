@@ -96,8 +96,14 @@ pub(crate) fn step(log: &mut Log<'_>, cleaner: &mut Cleaner, task: &mut Task, be
     match choice {
         None => Step::Reclaim,
         Some(_) if task.report.victims.skipped >= SKIPPED_MAX => Step::Reclaim,
+        // The output of the victim before is full, and that victim will be free.
+        Some(_) if log.keeps_one_free() && log.free() == 0 && log.segments.leaving() > 0 => {
+            Step::Stay(Poll::Idle)
+        }
         // The last free segment is for erase intents: the cleaning of a shortage comes first.
-        Some(choice) if log.is_at_end() || log.free() <= 1 && choice.reason != VictimReason::Dead => {
+        Some(choice)
+            if log.is_at_end() || log.is_kept_for_intents() && choice.reason != VictimReason::Dead =>
+        {
             task.is_deferred = true;
             Step::Reclaim
         }

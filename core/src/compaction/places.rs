@@ -142,7 +142,10 @@ impl Places {
     fn clean_uncounted<H: Host>(&mut self, log: &mut Log<'_>, cleaner: &mut Cleaner, host: &mut H) -> Poll {
         let is_left = |s: &Segment| s.state() == SegmentState::Sealed && !s.is_counted() && !s.is_kept();
         let left = log.segments.numbered().filter(|(_, s)| is_left(s));
-        if let Some((segment, _)) = left.min_by_key(|(_, s)| s.live_bytes()) {
+        if let Some((segment, left)) = left.min_by_key(|(_, s)| s.live_bytes()) {
+            if !log.fits_output(left) {
+                return self.give_up(host);
+            }
             cleaner.begin(log, VictimChoice { segment, reason: VictimReason::Uncounted });
             return Poll::Again;
         }

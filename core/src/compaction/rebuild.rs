@@ -147,7 +147,8 @@ impl Rebuild {
 
     /// Has a damaged segment cleaned: its whole records are relocated, and it is freed, unless a live record in it is damaged.
     fn give_back(&mut self, log: &Log<'_>, task: &mut Task, segment: SegmentIndex) {
-        let has_space = log.free() > 1 && !log.is_at_end();
+        let fits = log.fits_output(log.segments.get(segment));
+        let has_space = fits && !log.is_kept_for_intents() && !log.is_at_end();
         task.is_deferred |= !has_space;
         if has_space {
             self.state = State::Wanting(VictimChoice { segment, reason: VictimReason::Damaged });
@@ -200,7 +201,7 @@ impl Rebuild {
                             Reconciled::Known => {}
                             Reconciled::Placed(published) => {
                                 task.report.repaired_records += 1;
-                                log.account(&placed, published);
+                                log.account(&placed, found.has_origin, published);
                             }
                             // The segment stays, and the next `RebuildIndex` looks at it again.
                             Reconciled::NoPlace => {
@@ -256,7 +257,7 @@ impl Rebuild {
         }
         // A new segment gets the footer that this one lacks: bytes behind a point of doubt are never written (rule 3).
         let wants_footer = !has_footer && is_sound;
-        let has_space = log.free() > 1 && !log.is_at_end();
+        let has_space = !log.is_kept_for_intents() && !log.is_at_end();
         task.is_deferred |= wants_footer && !has_space;
         self.state = if wants_footer && has_space {
             State::Wanting(VictimChoice { segment, reason: VictimReason::NoFooter })

@@ -120,14 +120,20 @@ impl Reclaimer {
                 SegmentState::Erased if is_due && index.get() < usable => {
                     return Some((index, SegmentState::Erased));
                 }
-                SegmentState::Freeing if is_due && !log.scan.is_leased() => {
+                SegmentState::Freeing if is_due && !log.scan.is_leased() && !log.is_erase_barred(index) => {
                     return Some((index, SegmentState::Freeing));
                 }
                 SegmentState::Emptied
                     if is_due && is_clear
                         || segment.sync_point().is_covered_by(log.durability.synced_clear()) =>
                 {
-                    emptied = emptied.or(Some((index, SegmentState::Emptied)));
+                    // One that may be erased without an erase intent goes first.
+                    let is_first = emptied.is_none_or(|(before, _)| {
+                        log.segments.get(before).is_relocated() && !segment.is_relocated()
+                    });
+                    if is_first {
+                        emptied = Some((index, SegmentState::Emptied));
+                    }
                 }
                 _ => {}
             }
@@ -162,6 +168,7 @@ impl Reclaimer {
         segment.set(Flag::Suspect, false);
         segment.set(Flag::Footer, false);
         segment.set_unread(false);
+        segment.set_relocated(false);
         segment.set_sync_point(SyncPoint::NONE);
         log.note_free(index);
         log.note_reclaimed(log.layout.geometry().segment_bytes());
@@ -183,7 +190,8 @@ impl Reclaimer {
         let incoming =
             Incoming { hash: KeyHash(value), header, parts: [&[], &value], payload, relocated_from: None };
         if log.append_relocated(Stream::Old, &incoming).is_err() {
-            if log.lacks_space_for_intent(header.record_bytes(log.layout.geometry())) {
+            let is_relocated = log.segments.get(index).is_relocated();
+            if !is_relocated && log.lacks_space_for_intent(header.record_bytes(log.layout.geometry())) {
                 // Every segment is taken, and none open. This one holds only records that lose against durable ones elsewhere,
                 // so it can be erased alone: no other is freed until that is durable.
                 log.set_state(index, SegmentState::Freeing).set_sync_point(SyncPoint::NONE);

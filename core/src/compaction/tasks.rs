@@ -17,6 +17,7 @@
 use super::cleaner::{Cleaned, Cleaner, Cleaning};
 use super::compact;
 use super::debt::debt_permille;
+use super::deeds::Deeds;
 use super::effort::{Effort, Pausing};
 use super::kinds::{CompactionTask, TasksFull};
 use super::memory::{TaskMemory, TaskState};
@@ -24,10 +25,11 @@ use super::pace::Pace;
 use super::places::Places;
 use super::report::{Report, RunningTask};
 use super::task::{Goal, State, Step, Task};
+use super::undo::Undo;
 use crate::cleanup::CleanupKind;
 use crate::drive::{Now, Poll, TaskId};
 use crate::index::Host;
-use crate::recovery::{Outcome, Restore, RestoreStep};
+use crate::recovery::Restore;
 use crate::segments::{Policy, Segment, SegmentState, choose, choose_by_wear};
 use crate::writer::{Engine, Log};
 
@@ -53,13 +55,18 @@ pub(crate) struct Tasks<'m> {
     /// Whether the victim in hand gives space, or copies, that somebody waits for.
     is_needed: bool,
     pausing: Pausing,
+    undo: Undo,
     /// Whether a second look is under way that a shortage began, not a task.
-    is_restoring: bool,
+    pub(super) is_restoring: bool,
+    /// With one free segment in reserve: the work of the log when a shortage found nothing to do.
+    gave_up: Option<Deeds>,
+    /// The same, when a second look ended in vain.
+    pub(super) looked_in_vain: Option<Deeds>,
     /// Erases when a second look ended because the index had no place. Only an erase makes a place, so no look begins before
     /// the next one.
-    lacked_places: Option<u64>,
+    pub(super) lacked_places: Option<u64>,
     places: Places,
-    is_closing: bool,
+    pub(super) is_closing: bool,
     cleaner: Cleaner,
 }
 
@@ -77,7 +84,10 @@ impl<'m> Tasks<'m> {
             is_for_task: false,
             is_needed: false,
             pausing: Pausing::default(),
+            undo: Undo::default(),
             is_restoring: false,
+            gave_up: None,
+            looked_in_vain: None,
             lacked_places: None,
             places: Places::default(),
             is_closing: false,
@@ -166,7 +176,8 @@ impl<'m> Tasks<'m> {
 
     /// Tells whether no segment can be freed any more, and no eviction is under way that may change that.
     pub(crate) fn is_stuck(&self, log: &Log<'_>) -> bool {
-        !self.is_evicting() && self.cleaner.is_stuck(log)
+        let has_tried = !log.keeps_one_free() || self.gave_up == Some(Deeds::of(log));
+        !self.is_evicting() && !self.undo.is_hoping(log) && has_tried && self.cleaner.is_stuck(log)
     }
 
     /// Wants about this many bytes of records to be evicted.
@@ -278,19 +289,25 @@ impl<'m> Tasks<'m> {
         // With one segment left for an output, only the quickest gain counts.
         let policy = if coming <= 1 { Policy::Greedy } else { log.policy() };
         let is_short = self.is_short;
-        let choice = choose(&log.terms(policy), log.segments.as_slice(), |_, s| is_short || s.is_suspect());
+        let choice = choose(&log.terms(policy), log.segments.as_slice(), |_, s| {
+            (is_short || s.is_suspect()) && log.is_worth_cleaning(s)
+        });
         match choice {
             Some(choice) => {
                 (self.is_for_task, self.is_needed) = (false, true);
                 self.cleaner.begin(log, choice);
             }
+            None if is_short && log.seal_for_space() => {}
             // A segment with unread records, or in quarantine, is read again, and counts as torn by a cut if it still can't be
             // read. The log could not go on otherwise (rule 12).
             None if !suspects && self.begin_restore(log, restore, |s| s.state() == SegmentState::Sealed) => {}
             None if self.begin_restore(log, restore, |s| s.state() == SegmentState::Quarantined) => {}
             // The next poll merges the streams.
             None if log.merge_for_space() => log.stir(true),
-            None => self.is_short = false,
+            None => {
+                self.is_short = false;
+                self.gave_up = Some(Deeds::of(log));
+            }
         }
     }
 
@@ -316,56 +333,13 @@ impl<'m> Tasks<'m> {
         }
         self.wear_seen = log.counters.erases;
         let choice = choose_by_wear(log.segments.as_slice(), log.layout.config().wear_spread_max);
-        let Some(choice) = choice else { return false };
+        let Some(choice) = choice.filter(|c| log.fits_output(log.segments.get(c.segment))) else {
+            return false;
+        };
         (self.is_for_task, self.is_needed) = (false, true);
         log.counters.wear_victims += 1;
         self.cleaner.begin(log, choice);
         true
-    }
-
-    /// For want of space, begins a second look at a segment that could not be read, or is in quarantine. It does so only on
-    /// flash, where a cut leaves units that are never read back: bytes that still can't be read are taken for such units.
-    fn begin_restore(
-        &mut self,
-        log: &mut Log<'_>,
-        restore: &mut Restore,
-        is_meant: impl Fn(&Segment) -> bool,
-    ) -> bool {
-        if !log.may_restore() || self.is_closing || log.scan.is_leased() || !restore.is_idle() {
-            return false;
-        }
-        if self.lacked_places == Some(log.counters.erases) {
-            return false;
-        }
-        // A cut can also leave a half-erased segment that can be read and states nothing of its contents.
-        let is_kept = |s: &Segment| match s.state() {
-            SegmentState::Quarantined => true,
-            SegmentState::Sealed => s.is_unread(),
-            _ => false,
-        };
-        let segment =
-            log.segments.numbered().find(|(_, s)| is_kept(s) && is_meant(s)).map(|(index, _)| index);
-        let Some(segment) = segment else { return false };
-        restore.begin(log, segment, true);
-        self.is_restoring = true;
-        true
-    }
-
-    fn poll_restore<H: Host>(
-        &mut self,
-        now: Now,
-        log: &mut Log<'_>,
-        host: &mut H,
-        restore: &mut Restore,
-    ) -> Poll {
-        match restore.poll(log, host) {
-            RestoreStep::Stay(poll) => return poll,
-            RestoreStep::Done(Outcome::Kept) => log.back_off(now),
-            RestoreStep::Done(Outcome::NoPlace) => self.lacked_places = Some(log.counters.erases),
-            RestoreStep::Done(Outcome::Known | Outcome::Freeing) => {}
-        }
-        self.is_restoring = false;
-        Poll::Again
     }
 
     fn note_cleaned(&mut self, cleaned: &Cleaned) {
@@ -485,6 +459,9 @@ impl Tasks<'_> {
                 return step;
             }
         }
+        if self.undo.is_active() {
+            return Poll::Idle;
+        }
         let is_held = self.is_held(log);
         if !self.cleaner.is_idle() {
             if is_held && !self.is_needed && !self.is_cancelled() {
@@ -548,9 +525,18 @@ impl Tasks<'_> {
                 step => return step,
             }
         }
+        if self.undo.is_active() {
+            return self.undo.poll(now, log, host, restore);
+        }
         if !log.is_backing_off(now) {
+            if self.undo.is_hoping(log) && self.cleaner.abandon(log) && self.undo.begin(log, restore) {
+                return Poll::Again;
+            }
             let is_sealed = |s: &Segment| s.state() == SegmentState::Sealed;
-            if log.free() <= 1 && !log.segments.has_dead() && self.begin_restore(log, restore, is_sealed) {
+            if log.is_kept_for_intents()
+                && !log.segments.has_dead()
+                && self.begin_restore(log, restore, is_sealed)
+            {
                 return Poll::Again;
             }
         }

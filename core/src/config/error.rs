@@ -21,6 +21,8 @@ pub enum ConfigError {
     Footers,
     /// A machine that tidies at rest needs memory for tasks.
     TaskMemory,
+    /// One free segment is enough only for one stream without footers.
+    Reserve,
     /// The high watermark is below the low one.
     Watermarks,
     /// `step_bytes`, `step_records` and `time_every_s` are at least 1, `stale_permille_min` at most 1,000.
@@ -37,6 +39,7 @@ impl fmt::Display for ConfigError {
             Self::Segments(n) => write!(f, "at least {n} segments are needed"),
             Self::Footers => f.write_str("memory for footers, and no footers to write"),
             Self::TaskMemory => f.write_str("tidying at rest needs memory for tasks"),
+            Self::Reserve => f.write_str("one free segment is enough only for one stream without footers"),
             Self::Watermarks => f.write_str("the high watermark is below the low one"),
             Self::Steps => f.write_str("steps and times of zero, or a share above 1,000 permille"),
         }

@@ -11,6 +11,9 @@ mod tier;
 
 pub use error::ConfigError;
 pub use pace::PaceConfig;
-pub use reserve::{FREE_RESERVE, capacity_reserve_segments, free_reserve, reserve_segments};
+pub use reserve::{
+    FREE_RESERVE, ONE_FREE_SEGMENTS_MAX, Reserve, capacity_reserve_segments, free_reserve, reserve_segments,
+    several_segments_min,
+};
 pub use stream::{SLOTS_MAX, Stream, Streams};
 pub use tier::TierConfig;

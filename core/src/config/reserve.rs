@@ -56,7 +56,53 @@ pub const fn free_reserve(streams: Streams) -> u32 {
     }
 }
 
-const _: () = assert!(
-    crate::format::SEGMENTS_MIN >= reserve_segments(Streams::Two) + 2,
-    "the smallest medium holds the reserve, one segment of data and one to clean"
-);
+/// The most segments of a device that keeps [one](Reserve::One) of them free.
+///
+/// Up to this number one free segment holds more than the [six](capacity_reserve_segments) that [`Reserve::Several`] takes, although
+/// each record carries an origin. With 4 KiB segments and records of 76 bytes that is so up to 54. The bound is lower, so that devices
+/// of more segments go on as before.
+pub const ONE_FREE_SEGMENTS_MAX: u32 = 32;
+
+/// The reserve of a machine with one stream and no footers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Reserve {
+    /// [`capacity_reserve_segments`], of which [`free_reserve`] stay free.
+    #[default]
+    Several,
+    /// One free segment: all others may be full. From two segments up.
+    ///
+    /// **Why it is enough (I-GC-2).** Only relocation opens the last free segment. Every record carries its version as an
+    /// origin, also a fresh one. So a record never gets longer, and a copy ties with its source. Of copies that tie a mount takes
+    /// the one in the lower segment. Where a cut ends an output before its victim has an erase intent, nothing in the output is
+    /// live: it is erased, and the relocation begins anew. So a mount finds a free segment, or one that holds only copies that lose.
+    ///
+    /// Let U be the usable bytes of a segment, i an erase intent and r the longest record, of N segments. All live records take
+    /// at most (N − 1)(U − i − r). In a shortage N − 1 segments are sealed, so the least live of them holds at most U − i − r.
+    /// Relocated, it leaves space in the output for its erase intent and one record.
+    ///
+    /// Fresh records fill up an output only once a segment is free beside it. They leave space for an erase intent in any segment
+    /// that has no stale bytes for it. So each segment can be relocated whole: for its wear, or for places of the index.
+    ///
+    /// A batch of B bytes is sure to find space while live records take at most (N − 1)(U − i − r) − B.
+    ///
+    /// The header of an output states the time, and counts as a time record. Else the newest time, which must not be lost,
+    /// would be written again into each output.
+    One,
+}
+
+impl Reserve {
+    /// The reserve of a device with so many segments.
+    #[must_use]
+    pub const fn of_device(segments: u32) -> Self {
+        if segments <= ONE_FREE_SEGMENTS_MAX { Self::One } else { Self::Several }
+    }
+}
+
+/// The fewest segments of a machine that keeps [several](Reserve::Several) in reserve, beside those of its low watermark.
+#[must_use]
+pub const fn several_segments_min(streams: Streams, low_watermark_segments: u32) -> u32 {
+    // One segment to fill and clean, and those of the low watermark.
+    let above = if low_watermark_segments == 0 { 1 } else { low_watermark_segments };
+    reserve_segments(streams) + above + 1
+}

@@ -1,12 +1,12 @@
 //! The configuration of a machine, and the charge of a record.
 
 use super::pace::PaceConfig;
-use super::reserve::{APART_MARGIN_SEGMENTS, capacity_reserve_segments, reserve_segments};
+use super::reserve::{APART_MARGIN_SEGMENTS, Reserve, capacity_reserve_segments, reserve_segments};
 use super::stream::Streams;
 use crate::codec::CodecId;
 use crate::format::{
     ENTRY_BYTES, ENTRY_BYTES_MAX, ERASE_INTENT_BYTES, Geometry, Identity, Kind, RECORD_HEADER_BYTES_MIN,
-    RecordHeader, Store, TIME_BYTES,
+    RecordHeader, Store, TIME_BYTES, Version,
 };
 use crate::segments::{Growth, Policy};
 
@@ -22,6 +22,8 @@ pub struct TierConfig {
     pub record_bytes_max: u32,
     /// How many streams.
     pub streams: Streams,
+    /// How many segments live records may not fill. [`Reserve::One`] takes one stream and no footers.
+    pub reserve: Reserve,
     /// Whether segments get footers. Without them a mount reads every record, and slots need no memory for them.
     pub has_footers: bool,
     /// Whether bytes that a mount finds blank may be written. On a file they may; a unit of flash can read blank after a cut
@@ -74,6 +76,7 @@ impl TierConfig {
             store,
             record_bytes_max: if quarter < 1 << 20 { quarter } else { 1 << 20 },
             streams: Streams::Four,
+            reserve: Reserve::Several,
             has_footers: true,
             trusts_blank: geometry.write_unit() == 1,
             allocates: false,
@@ -108,8 +111,11 @@ impl TierConfig {
     /// machine's own records: see [`capacity_reserve_segments`].
     #[must_use]
     pub const fn charge_bytes_with(&self, longest_bytes: u32, lost_segments: u32) -> u64 {
-        let taken = capacity_reserve_segments(self.streams).saturating_add(lost_segments);
-        self.data_bytes(longest_bytes, taken)
+        let reserve = match self.reserve {
+            Reserve::Several => capacity_reserve_segments(self.streams),
+            Reserve::One => 1,
+        };
+        self.data_bytes(longest_bytes, reserve.saturating_add(lost_segments))
     }
 
     /// Bytes of keys and values that the medium is sure to hold, if all keys and all values have these lengths, as encoded.
@@ -139,7 +145,7 @@ impl TierConfig {
     pub const fn usable_bytes(&self, key_bytes: u32, value_bytes: u32, expires: bool) -> u64 {
         let expires_s = if expires { Some(0) } else { None };
         let header = record(Kind::Value, key_bytes, value_bytes, expires_s);
-        if header.record_bytes(&self.geometry) > self.record_bytes_max {
+        if self.longest_form_bytes(&header) > self.record_bytes_max {
             return 0;
         }
         let records = self.charge_bytes_max() / self.charge_bytes(key_bytes, value_bytes, expires) as u64;
@@ -161,9 +167,28 @@ impl TierConfig {
     }
 
     /// The machine's own records in a segment: its erase intent and a time record; and the entry for which a footer keeps
-    /// space.
+    /// space. With one free segment headers serve as time records.
     const fn overhead_bytes(&self) -> u32 {
-        self.erase_intent_bytes() + self.time_bytes() + self.entry_bytes()
+        match self.reserve {
+            Reserve::Several => self.erase_intent_bytes() + self.time_bytes() + self.entry_bytes(),
+            Reserve::One => self.erase_intent_bytes(),
+        }
+    }
+
+    /// Bytes of a client's record as it is first written. With [`Reserve::One`] it has an origin; else `header` states all of it.
+    #[must_use]
+    pub const fn fresh_record_bytes(&self, header: &RecordHeader) -> u32 {
+        match self.reserve {
+            Reserve::Several => header.record_bytes(&self.geometry),
+            Reserve::One => self.longest_form_bytes(header),
+        }
+    }
+
+    /// Bytes of a client's record with this header once it is relocated with an origin: at most
+    /// [`record_bytes_max`](Self::record_bytes_max), else it is refused.
+    #[must_use]
+    pub const fn longest_form_bytes(&self, header: &RecordHeader) -> u32 {
+        RecordHeader { origin: Some(Version::NONE), ..*header }.record_bytes(&self.geometry)
     }
 
     /// A time record.
@@ -219,7 +244,7 @@ impl TierConfig {
     const fn charge_of(&self, header: &RecordHeader) -> u32 {
         let origin = if self.keeps_origins() { self.origin_padded_bytes() } else { 0 };
         let entry = self.plain_entry_bytes(header.expires_s.is_some());
-        header.record_bytes(&self.geometry).saturating_add(origin + entry)
+        self.fresh_record_bytes(header).saturating_add(origin + entry)
     }
 
     /// Bytes that a live record takes beyond its own once it is relocated while streams are apart: a footer entry and, if it has none
@@ -249,14 +274,6 @@ impl TierConfig {
     const fn keeps_origins(&self) -> bool {
         let is_whole = self.geometry.origin_bytes().is_multiple_of(self.geometry.write_unit());
         !matches!(self.streams, Streams::One) && !is_whole
-    }
-
-    /// The most that a record grows by when it gets an origin: it has none with one stream.
-    pub(crate) const fn origin_growth_bytes(&self) -> u32 {
-        match self.streams {
-            Streams::One => 0,
-            Streams::Two | Streams::Four => self.origin_padded_bytes(),
-        }
     }
 
     const fn origin_padded_bytes(&self) -> u32 {

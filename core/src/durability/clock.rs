@@ -300,6 +300,21 @@ impl Clock {
         }
     }
 
+    /// The header of a segment is written, which states a time. It says nothing of a lead over the wall clock.
+    pub(crate) fn note_header_written(&mut self, time_s: u32, segment: SegmentIndex) {
+        if self.ahead_s == 0 && time_s >= self.written_s {
+            (self.written_s, self.written_in) = (time_s, segment);
+            self.appended_s = self.appended_s.max(time_s);
+        }
+    }
+
+    /// Gives up the lead over a wall clock that was confirmed: the log has no space for it.
+    pub(crate) fn drop_lead(&mut self) {
+        if self.ahead_s > 0 {
+            self.keep_apart(0);
+        }
+    }
+
     /// A segment is about to be freed. If it holds the newest time, a time record is due at once, whatever older times are in
     /// other segments. Tells whether it holds it.
     pub(crate) fn lose_segment(&mut self, segment: SegmentIndex) -> bool {
@@ -323,6 +338,11 @@ impl Clock {
     /// The newest time whose write is complete, for the sync that begins now.
     pub(crate) const fn written_s(&self) -> u32 {
         self.written_s
+    }
+
+    /// Whether no time in the log counts, since the segment with the newest one is about to be freed.
+    pub(crate) const fn is_lost(&self) -> bool {
+        self.written_s == 0
     }
 
     /// Whether the newest time in the log is durable.

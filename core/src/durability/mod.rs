@@ -4,6 +4,6 @@ mod clock;
 mod state;
 mod syncs;
 
-pub(crate) use clock::NewestTime;
 pub use clock::expiry_s;
+pub(crate) use clock::{NewestTime, Stamp};
 pub(crate) use state::LogDurability;

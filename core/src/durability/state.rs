@@ -155,6 +155,17 @@ impl LogDurability {
         self.clock.note_written(hash, segment);
     }
 
+    /// The header of a segment is written, which states a time.
+    pub(crate) fn note_header_written(&mut self, time_s: u32, segment: SegmentIndex) {
+        self.clock.note_header_written(time_s, segment);
+    }
+
+    /// Gives up the lead over a wall clock that was confirmed.
+    pub(crate) fn drop_lead(&mut self) {
+        self.clock.drop_lead();
+        self.void_sync();
+    }
+
     /// The write of a time failed.
     pub(crate) fn lose_time_write(&mut self) {
         self.clock.lose_write();

@@ -10,8 +10,8 @@ pub const SEGMENT_BYTES_MIN: u32 = 512;
 /// The largest segment, in bytes: footers keep an offset in 28 bits.
 pub const SEGMENT_BYTES_MAX: u32 = 1 << 28;
 
-/// The fewest segments a medium may have: see [`reserve_segments`](crate::config::reserve_segments).
-pub const SEGMENTS_MIN: u32 = 12;
+/// The fewest segments a medium may have: one to fill, and one to relocate to. See [`Reserve`](crate::config::Reserve).
+pub const SEGMENTS_MIN: u32 = 2;
 
 /// The largest write unit, in bytes.
 pub const WRITE_UNIT_MAX: u32 = 32;
@@ -124,7 +124,8 @@ impl Geometry {
     ///
     /// # Errors
     /// A [`GeometryError`] that names the field out of bounds.
-    pub fn new(
+    #[expect(clippy::cast_possible_truncation, reason = "32 at most")]
+    pub const fn new(
         segment_bytes: u32,
         segment_count: u32,
         write_unit: u32,
@@ -134,18 +135,17 @@ impl Geometry {
         if !write_unit.is_power_of_two() || write_unit > WRITE_UNIT_MAX {
             return Err(GeometryError::WriteUnit(write_unit));
         }
-        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes)
-            || !segment_bytes.is_multiple_of(write_unit)
-        {
+        let is_of_length = SEGMENT_BYTES_MIN <= segment_bytes && segment_bytes <= SEGMENT_BYTES_MAX;
+        if !is_of_length || !segment_bytes.is_multiple_of(write_unit) {
             return Err(GeometryError::SegmentBytes(segment_bytes));
         }
-        if !(SEGMENTS_MIN..=1 << 24).contains(&segment_count) {
+        if segment_count < SEGMENTS_MIN || segment_count > 1 << 24 {
             return Err(GeometryError::SegmentCount(segment_count));
         }
         if erase_value != 0x00 && erase_value != 0xFF {
             return Err(GeometryError::EraseValue(erase_value));
         }
-        let write_unit = u8::try_from(write_unit).map_err(|_| GeometryError::WriteUnit(write_unit))?;
+        let write_unit = write_unit as u8;
         Ok(Self { segment_bytes, segment_count, write_unit, erase_value, identity, format: Format::Two })
     }
 

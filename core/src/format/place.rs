@@ -34,6 +34,9 @@ pub struct Version {
 }
 
 impl Version {
+    /// Below that of any record.
+    pub const NONE: Self = Self { sequence: Sequence::NONE, offset: 0 };
+
     /// Packs the version into one number that orders alike.
     #[must_use]
     pub const fn to_bits(self) -> u64 {

@@ -5,7 +5,7 @@
 //!       bit  2   an expiry follows          bit 3  an origin follows
 //!       bit  4   long lengths: key u16 and value u32 instead of u8 and u16
 //!       bits 5–7 codec, 1 to 6: so neither 0x00 nor 0xFF, the two erase values, is a tag
-//!                7: a member of a batch, with the codec `Raw`; of a key, and without an origin
+//!                7: a member of a batch, with the codec `Raw`; of a key
 //! ```
 //! A member of a batch counts only where a record that is none lies behind it in its segment: see `recovery/scanner.rs`.
 //!
@@ -233,7 +233,8 @@ impl RecordHeader {
             return Err(RecordError::Blank);
         }
         let codec = match tag >> CODEC_SHIFT {
-            MEMBER if tag & ORIGIN == 0 && Kind::from_bits(tag).is_keyed() => CodecId::Raw,
+            // No key has a time record, so no tag is 0xFF.
+            MEMBER if Kind::from_bits(tag).is_keyed() => CodecId::Raw,
             number => CodecId::try_from(number).map_err(|_| RecordError::Malformed)?,
         };
         let mut fields = Fields { bytes, at: 1 };

@@ -88,7 +88,7 @@ pub enum KeyCall {
     Confirm,
     /// [`Index::copy_erased`].
     CopyErased,
-    /// [`Index::recovered`] or [`Index::reconcile`].
+    /// [`Index::recovered`], [`Index::reconcile`] or [`Index::move_back`].
     Found,
 }
 
@@ -155,6 +155,16 @@ pub trait Index {
     /// A fresh one supersedes every copy of a lower version. A relocated one takes the place of `relocated_from` only if the
     /// index still points there.
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published;
+
+    /// Points the index back at an older copy of a record, since the segment `from` with the relocated one is to be erased. Both have
+    /// one version. Returns the relocated copy; `None` where the index does not point at a copy of that version in `from`. The
+    /// number of copies stays. A host may have to [read](KeyCall::Found) for it.
+    ///
+    /// Asked only of a machine with [one free segment](crate::config::Reserve::One): other hosts need to do nothing.
+    fn move_back(&mut self, hash: &KeyHash, placed: &Placed, from: SegmentIndex) -> Option<Released> {
+        let _ = (hash, placed, from);
+        None
+    }
 
     /// A record could not be written, so it is not published. A copy of it may be on the medium all the same: it counts as
     /// one. A fresh record goes back to being pending, and the adapter may append it again.

@@ -18,6 +18,7 @@
 
 mod batches;
 mod blocks;
+mod charges;
 mod clock;
 mod driving;
 mod phase;

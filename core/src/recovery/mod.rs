@@ -15,4 +15,4 @@ pub(crate) use mount::Mount;
 pub use report::MountReport;
 pub(crate) use restore::{Outcome, Restore, RestoreStep};
 pub use scanner::SEARCH_TIMES_MAX;
-pub(crate) use scanner::{Scan, Scanner, identity, is_early};
+pub(crate) use scanner::{Found, Scan, Scanner, identity, is_early};

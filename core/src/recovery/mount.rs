@@ -452,8 +452,11 @@ impl Mount {
                 Self::note_sequence(log, found.version.sequence);
                 let placed = found.placed();
                 let published = host.recovered(&found.hash, &placed, has_footer);
-                log.account(&placed, published);
+                log.account(&placed, found.has_origin, published);
                 log.note_stored(placed.record_bytes);
+                if !found.has_origin {
+                    log.layout.note_plain(placed.record_bytes);
+                }
                 self.report.records += 1;
             }
             // An erase intent is needed while its segment is on its way to be free.
@@ -482,6 +485,7 @@ impl Mount {
                     self.report.quarantined_segments = tally.quarantined;
                     self.report.live_bytes = tally.live_bytes;
                     log.learn_ages();
+                    log.settle_reserve();
                     let sync_point = log.durability.raise_sync_point();
                     log.durability.want_sync_point(sync_point);
                     self.state = State::Sync { sync_point };

@@ -42,7 +42,8 @@ enum State {
     /// Reading the trailer, for the sequence that it states.
     Trailer,
     Records(Scanner),
-    /// No look: the reclaiming counts copies down. Only one of the two has the scan buffer, so they share the scanner's memory.
+    /// No look: the reclaiming counts copies down, or a relocation is taken back. Only one of them has the scan buffer, so they share
+    /// the scanner's memory.
     Counting(Scanner),
 }
 
@@ -108,12 +109,12 @@ impl Restore {
         };
     }
 
-    /// Keeps the scanner of the reclaiming, which has the scan buffer.
+    /// Keeps the scanner of the engine that has the scan buffer: reclaiming, or taking a relocation back.
     pub(crate) const fn count(&mut self, scanner: Scanner) {
         self.state = State::Counting(scanner);
     }
 
-    /// Takes the scanner of the reclaiming.
+    /// Takes that scanner.
     pub(crate) const fn take_counting(&mut self) -> Option<Scanner> {
         let State::Counting(scanner) = self.state else { return None };
         self.state = State::Idle;
@@ -302,7 +303,7 @@ impl Restore {
                         Reconciled::Placed(published) => {
                             self.restored.rescued_records += 1;
                             log.counters.rescued_records += 1;
-                            log.account(&placed, published);
+                            log.account(&placed, found.has_origin, published);
                         }
                         Reconciled::NoPlace => self.lacks_places = true,
                     }
@@ -325,7 +326,12 @@ impl Restore {
         let is_kept = is_unread || self.lacks_places;
         let used = records_end.saturating_sub(log.layout.geometry().records_at());
         let has_footers = log.layout.config().has_footers;
+        // Its records may tie with live ones in a later segment.
+        let newest = log.segments.iter().map(|segment| segment.sequence).max();
+        let may_tie = log.keeps_one_free() && newest > Some(log.segments.get(self.segment).sequence);
+        let has_known = self.restored.records > self.restored.rescued_records;
         let segment = log.segment(self.segment);
+        segment.set_relocated(segment.is_relocated() || may_tie && has_known);
         segment.set_used_bytes(used.max(self.used_bytes));
         segment.set(Flag::Footer, scanner.has_footer);
         segment.set_unread(is_kept);

@@ -25,6 +25,7 @@ pub(crate) struct Found {
     pub(crate) kind: Kind,
     pub(crate) location: Location,
     pub(crate) version: Version,
+    pub(crate) has_origin: bool,
     pub(crate) record_bytes: u32,
     pub(crate) expires_s: Option<u32>,
 }
@@ -344,6 +345,7 @@ impl Scanner {
             kind: entry.kind,
             location,
             version: entry.origin.unwrap_or(location.version()),
+            has_origin: entry.origin.is_some(),
             record_bytes: end.saturating_sub(entry.offset),
             expires_s: entry.expires_s,
         }
@@ -431,6 +433,7 @@ impl Scanner {
             kind: record.header.kind,
             location,
             version: record.header.origin.unwrap_or(location.version()),
+            has_origin: record.header.origin.is_some(),
             record_bytes: record.record_bytes,
             expires_s: record.header.expires_s,
         })

@@ -58,7 +58,7 @@ impl SegmentState {
 /// state: 4  │ used bytes: 28
 /// unread: 1, plain: 1, stream: 2 │ live bytes: 28
 /// flags: 6  │ live records: 26
-/// sealed at, modulo 2⁴⁸; from emptied to free: freed in: 24, freed bytes: 8
+/// relocated: 1 │ sealed at, modulo 2⁴⁷; from emptied to free: freed in: 24, freed bytes: 8
 /// sync point: 48
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -289,15 +289,16 @@ impl Segment {
         self.records.low()
     }
 
-    /// The bytes that clients have appended since it was sealed, modulo 2⁴⁸. `appended` is the number of all bytes that they
+    /// The bytes that clients have appended since it was sealed, modulo 2⁴⁷. `appended` is the number of all bytes that they
     /// have appended.
     #[must_use]
     pub const fn age_bytes(&self, appended: u64) -> u64 {
-        appended.wrapping_sub(whole(self.late, self.late_high)) & LONG_MAX
+        appended.wrapping_sub(whole(self.late, self.late_high & !RELOCATED)) & LATE_MAX
     }
 
     pub(crate) fn set_sealed_at(&mut self, appended: u64) {
-        (self.late, self.late_high) = parts(appended & LONG_MAX);
+        let (late, late_high) = parts(appended & LATE_MAX);
+        (self.late, self.late_high) = (late, self.late_high & RELOCATED | late_high);
     }
 
     /// In an open or sealed segment, the sync point of its newest record. Once none of its records is live, the sync point by
@@ -348,6 +349,16 @@ impl Segment {
         // There are up to 2²⁴ segments; a header, twelve bytes and the padding to a write unit fit eight bits.
         self.late = at.map_or(0, |(holder, bytes)| holder.get() << 8 | bytes.min(0xFF));
         before
+    }
+
+    /// Whether a record of it may have been relocated. Then copies tie, and a mount would take those in this segment.
+    pub(crate) const fn is_relocated(&self) -> bool {
+        self.late_high & RELOCATED != 0
+    }
+
+    /// Notes whether one may have been.
+    pub(crate) fn set_relocated(&mut self, is_relocated: bool) {
+        self.late_high = self.late_high & !RELOCATED | if is_relocated { RELOCATED } else { 0 };
     }
 
     /// The gain of cleaning it, in bytes, of [`Geometry::usable_bytes`](crate::format::Geometry::usable_bytes); zero where it would cost as
@@ -414,6 +425,12 @@ impl<const LOW: u32> Split<LOW> {
 
 /// The greatest number of 48 bits.
 const LONG_MAX: u64 = (1 << 48) - 1;
+
+/// The greatest that a segment keeps in 47 bits, beside [`RELOCATED`].
+const LATE_MAX: u64 = LONG_MAX >> 1;
+
+/// The bit above the time of sealing that tells whether a record may have been relocated.
+const RELOCATED: u16 = 1 << 15;
 
 /// A number in two parts, of 32 and 16 bits, which the segment stores apart; the greatest of 48 bits where it is greater.
 #[expect(clippy::cast_possible_truncation, reason = "what does not fit was cut off")]

@@ -35,6 +35,8 @@ pub(crate) enum Lessee {
     Sampling,
     /// The check of every record.
     Verifying,
+    /// Taking a relocation back.
+    Undoing,
 }
 
 /// A buffer that reads go to, one at a time.

@@ -91,7 +91,7 @@ impl<'m> Log<'m> {
             recode: core::mem::take(&mut self.recode.0),
         };
         let generation = self.generation;
-        *self = Self { generation, ..Self::new(*self.layout.config(), memory) };
+        *self = Self { generation, ..Self::new(self.layout.configured(), memory) };
     }
 
     /// The invariant that was found broken in any part, if one was.
@@ -154,11 +154,30 @@ impl<'m> Log<'m> {
 
     /// Tells whether an erase intent of this length has no place, and nothing under way gives it one.
     pub(crate) fn lacks_space_for_intent(&self, bytes: u32) -> bool {
-        self.free() == 0
+        self.lacks_output()
             && !self.blocks.may_come()
+            && ![Stream::Young, Stream::Old].into_iter().any(|stream| self.has_space(stream, bytes))
+    }
+
+    /// Tells whether no segment is free, and none is on its way to be.
+    pub(crate) fn lacks_output(&self) -> bool {
+        self.free() == 0
             && self.segments.count(SegmentState::Freeing) == 0
             && self.segments.count(SegmentState::Erased) == 0
-            && ![Stream::Young, Stream::Old].into_iter().any(|stream| self.has_space(stream, bytes))
+    }
+
+    /// Tells whether relocation needs a segment, and nothing under way gives it one: with one free segment, the write of an
+    /// output has failed. Bounds: one pass over the table.
+    pub(crate) fn has_lost_output(&self) -> bool {
+        let may_be_freed = |s: &Segment| match s.state() {
+            SegmentState::Victim => s.live_records() == 0,
+            SegmentState::Emptied => !s.is_relocated(),
+            _ => s.is_dead(),
+        };
+        self.keeps_one_free()
+            && self.lacks_output()
+            && self.writer.slots.iter().all(|slot| slot.state == SlotState::Empty)
+            && !self.segments.iter().any(may_be_freed)
     }
 
     /// Advances the clock (rule 11).
@@ -250,9 +269,51 @@ impl<'m> Log<'m> {
     /// Tells whether unread segments are to be read again, and given up if they still can't be read. One reason is a victim
     /// that waits for space which nothing else gives. The other is their number: with too many of them no mount would succeed.
     pub(crate) fn must_give_up(&self) -> bool {
-        let is_stuck = self.free() == 0 && self.writer.is_starved && !self.segments.has_dead();
-        let is_piled_up = self.segments.unread() > self.layout.geometry().segment_count() / 4;
+        let is_stuck = if self.keeps_one_free() {
+            let is_wanted =
+                self.writer.is_starved || self.writer.wanted_bytes > 0 || self.segments.leaving() > 0;
+            let is_short = self.free() == 0 && is_wanted || self.lacks_space(self.free());
+            is_short && self.gets_no_space() || self.is_opening_barred()
+        } else {
+            self.free() == 0 && self.writer.is_starved && !self.segments.has_dead()
+        };
+        let is_piled_up = self.segments.unread() > (self.layout.geometry().segment_count() / 4).max(1);
         self.segments.unread() > 0 && self.may_restore() && (is_piled_up || is_stuck)
+    }
+
+    /// Where a fresh record waits for space, and one free segment is all the reserve: seals the open segment, so that it can be cleaned.
+    /// Tells whether it did.
+    pub(crate) fn seal_for_space(&mut self) -> bool {
+        if !self.keeps_one_free() || !self.lacks_space(self.free()) {
+            return false;
+        }
+        let Some((index, slot)) = self.filling(Stream::Warm) else { return false };
+        self.gives_wanted(self.segments.get(slot.segment)) && self.seal_slot(index)
+    }
+
+    /// Tells whether no victim gives space, and each segment on its way to be free waits for one that can't be read. Bounds: a pass over
+    /// the table for each segment.
+    fn gets_no_space(&self) -> bool {
+        let gives = |(index, s): (SegmentIndex, &Segment)| match s.state() {
+            SegmentState::Erased => true,
+            SegmentState::Sealed => {
+                s.is_dead() || !s.is_kept() && self.free() > 0 && self.is_worth_cleaning(s)
+            }
+            SegmentState::Emptied | SegmentState::Freeing => !self.is_erase_barred(index),
+            _ => false,
+        };
+        !self.segments.numbered().any(gives)
+    }
+
+    /// Tells whether a segment must not be erased yet: a cut in that might leave so many that can't be read that no mount would succeed.
+    /// With one free segment in reserve those that can't be read are erased first. Bounds: one pass over the table.
+    pub(crate) fn is_erase_barred(&self, index: SegmentIndex) -> bool {
+        let is_other = |(other, s): &(SegmentIndex, &Segment)| {
+            let is_head_unread = matches!(s.state(), SegmentState::Quarantined | SegmentState::Freeing);
+            *other != index && is_head_unread && s.is_unread()
+        };
+        let others = self.segments.numbered().filter(is_other).count();
+        self.keeps_one_free() && (others + 1) * 2 > self.segments.iter().count()
     }
 
     /// Tells whether no slot holds a record that is not written.

@@ -22,9 +22,12 @@ impl Log<'_> {
         self.writer.batches.open.is_some()
     }
 
-    /// The most bytes that the records of a batch take: those of a segment without the time record behind them.
+    /// The most bytes that the records of a batch take: those of a segment without the time record behind them. With one free segment
+    /// it keeps space for an erase intent, too.
     pub(crate) fn batch_bytes_max(&self) -> u32 {
-        self.layout.geometry().usable_bytes().saturating_sub(self.layout.config().time_bytes())
+        let config = self.layout.config();
+        let intent = if self.keeps_one_free() { config.erase_intent_bytes() } else { 0 };
+        self.layout.geometry().usable_bytes().saturating_sub(config.time_bytes() + intent)
     }
 
     /// Begins a batch in an open segment with space for all of it. Where there is none, space is wanted from now on.
@@ -66,7 +69,7 @@ impl Log<'_> {
             return Err(AppendError::Busy);
         }
         let open = self.filling(Stream::Warm).map(|(index, slot)| {
-            let fits = slot.head.saturating_add(bytes) <= slot.records_end_max(self.layout.geometry());
+            let fits = slot.head.saturating_add(bytes) <= self.fresh_end(&slot);
             (index, fits && slot.sequence >= floor)
         });
         if let Some((index, true)) = open {

@@ -3,10 +3,10 @@
 use core::fmt;
 
 use super::notes::SlotNotes;
-use crate::config::{ConfigError, SLOTS_MAX, TierConfig, reserve_segments};
+use crate::config::{ConfigError, Reserve, SLOTS_MAX, Streams, TierConfig, several_segments_min};
 use crate::format::{
-    ENTRY_BYTES, ENTRY_BYTES_MAX, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MAX, SegmentIndex, Sequence,
-    TRAILER_BYTES, Version,
+    ENTRY_BYTES, ENTRY_BYTES_MAX, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MAX, SEGMENTS_MIN,
+    SegmentIndex, Sequence, TRAILER_BYTES, Version,
 };
 use crate::index::Placed;
 use crate::segments::Segment;
@@ -70,10 +70,15 @@ impl Memory<'_> {
         if self.records.len() / slots < record || self.placed.len() < slots {
             return Err(ConfigError::Buffer(config.record_bytes_max));
         }
-        // Beyond the reserve: one segment to fill and clean, and those of the low watermark.
-        let least = reserve_segments(config.streams) + config.low_watermark_segments.max(1);
-        if g.segment_count() <= least {
-            return Err(ConfigError::Segments(least + 1));
+        if config.reserve == Reserve::One && (config.streams != Streams::One || config.has_footers) {
+            return Err(ConfigError::Reserve);
+        }
+        let least = match config.reserve {
+            Reserve::Several => several_segments_min(config.streams, config.low_watermark_segments),
+            Reserve::One => SEGMENTS_MIN,
+        };
+        if g.segment_count() < least {
+            return Err(ConfigError::Segments(least));
         }
         if config.step_bytes == 0
             || config.step_records == 0

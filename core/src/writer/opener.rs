@@ -4,7 +4,7 @@ use super::error::AppendError;
 use super::lane::LANE_OPENING;
 use super::log::Log;
 use super::notes::SlotState;
-use super::opening::{State, Wanted};
+use super::opening::{Opening, State, Wanted};
 use super::slots::SlotIndex;
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now};
@@ -69,14 +69,18 @@ impl Log<'_> {
     }
 
     fn begin_opening(&mut self) -> Option<Action> {
-        let soon = || self.soon_full().map(|stream| Wanted { stream, is_intent: false });
+        // The last free segment is not opened ahead: after each power loss it would be erased again.
+        let is_ample = !self.keeps_one_free() || self.may_open(Stream::Warm, false);
+        let soon = || {
+            let stream = self.soon_full().filter(|_| is_ample)?;
+            Some(Wanted { stream, is_intent: false })
+        };
         let Wanted { stream, is_intent } = self.writer.opening.wanted.or_else(soon)?;
         if !self.may_open(stream, is_intent) {
             return None;
         }
         self.measure_fill();
-        let is_free = |s: &Segment| s.state() == SegmentState::Free && !s.is_bare();
-        let free = self.segments.numbered().filter(|(_, s)| is_free(s));
+        let free = self.segments.numbered().filter(|(index, s)| self.is_openable(*index, s));
         let least_worn = free.min_by_key(|(_, s)| s.erases).map(|(index, s)| (index, s.erases));
         let (index, erases) = least_worn?;
         // When all sequences are issued nothing can be opened any more; appends say so.
@@ -95,6 +99,21 @@ impl Log<'_> {
             (false, true) => self.write_header(State::First),
             (false, false) => self.write_marker(),
         })
+    }
+
+    /// Whether a segment is free, and a cut in an erase before it is opened would leave enough that can be read.
+    fn is_openable(&self, index: SegmentIndex, segment: &Segment) -> bool {
+        let is_free = segment.state() == SegmentState::Free && !segment.is_bare();
+        is_free && !(segment.is_doubtful() && self.is_erase_barred(index))
+    }
+
+    /// Tells whether a segment is wanted, and segments that can't be read bar each free one from being erased. Bounds: a pass over the
+    /// table for each segment.
+    pub(super) fn is_opening_barred(&self) -> bool {
+        self.keeps_one_free()
+            && self.writer.opening.state == State::Idle
+            && self.writer.opening.wanted.is_some_and(|wanted| self.may_open(wanted.stream, wanted.is_intent))
+            && !self.segments.numbered().any(|(index, segment)| self.is_openable(index, segment))
     }
 
     /// A stream whose segment is nearly full, for opening the next one ahead of need.
@@ -143,6 +162,9 @@ impl Log<'_> {
         let bytes = self.watch.must_have(Invariant::WrittenBytes, bytes.get(..len));
         self.writer.opening.load(bytes, padded, self.layout.geometry().erase_value());
         self.writer.opening.state = state;
+        if state == State::First {
+            self.writer.opening.time_s = header.time_s;
+        }
         let offset = if state == State::First {
             self.layout.geometry().header_at()
         } else {
@@ -176,6 +198,10 @@ impl Log<'_> {
         if self.writer.opening.state == State::Second {
             self.writer.opening.state = State::Syncing { sync_point };
             self.durability.want_sync_point(sync_point);
+            if self.keeps_one_free() {
+                let Opening { time_s, segment, .. } = self.writer.opening;
+                self.durability.note_header_written(time_s, segment);
+            }
         }
     }
 

@@ -47,6 +47,8 @@ pub(crate) struct Opening {
     pub(super) segment: SegmentIndex,
     pub(super) sequence: Sequence,
     pub(super) stream: Stream,
+    /// The time that its header states.
+    pub(super) time_s: u32,
     /// A stream that waits for a segment.
     pub(super) wanted: Option<Wanted>,
     pub(super) ticket: Option<Ticket>,
@@ -61,6 +63,7 @@ impl Default for Opening {
             segment: SegmentIndex::FIRST,
             sequence: Sequence::NONE,
             stream: Stream::Warm,
+            time_s: 0,
             wanted: None,
             ticket: None,
             small: Hidden([0; SMALL_BYTES]),

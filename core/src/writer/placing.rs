@@ -10,6 +10,7 @@ use super::slots::SlotIndex;
 use crate::codec::CodecId;
 use crate::config::Stream;
 use crate::drive::Now;
+use crate::durability::Stamp;
 use crate::format::{FooterEntry, Kind, Location, RecordHeader, Sequence, Version};
 use crate::index::{Placed, Released};
 use crate::invariant::Invariant;
@@ -20,6 +21,8 @@ struct SlotNeed {
     bytes: u32,
     floor: Sequence,
     is_intent: bool,
+    /// Whether it is a client's.
+    is_fresh: bool,
 }
 
 /// The part of a segment, as a divisor, that is worth keeping open for shorter records.
@@ -34,13 +37,27 @@ impl Log<'_> {
 
     fn slot_with(&self, stream: Stream, need: SlotNeed) -> Option<SlotIndex> {
         let (index, slot) = self.filling(stream)?;
-        let fits = slot.head.saturating_add(need.bytes) <= slot.records_end_max(self.layout.geometry());
+        let end =
+            if need.is_fresh { self.fresh_end(&slot) } else { slot.records_end_max(self.layout.geometry()) };
+        let fits = slot.head.saturating_add(need.bytes) <= end;
         (fits && slot.sequence >= need.floor).then_some(index)
+    }
+
+    /// The offset at which clients' records must end in an open segment.
+    ///
+    /// With one free segment each segment must be possible to relocate to one output, with its erase intent. So a segment with
+    /// fewer stale bytes keeps space for one.
+    pub(super) fn fresh_end(&self, slot: &Slot<'_>) -> u32 {
+        let end = slot.records_end_max(self.layout.geometry());
+        let intent = self.layout.config().erase_intent_bytes();
+        let has_less = self.keeps_one_free() && self.segments.get(slot.segment).stale_bytes() < intent;
+        if has_less { end.saturating_sub(intent) } else { end }
     }
 
     /// Tells whether the open segment of a stream has space for a record of the machine's own, of this length.
     pub(crate) fn has_space(&self, stream: Stream, bytes: u32) -> bool {
-        self.slot_with(stream, SlotNeed { bytes, floor: Sequence::NONE, is_intent: false }).is_some()
+        let need = SlotNeed { bytes, floor: Sequence::NONE, is_intent: false, is_fresh: false };
+        self.slot_with(stream, need).is_some()
     }
 
     /// Finds a slot for a record; `None` when the stream has none and one is to be opened.
@@ -90,8 +107,20 @@ impl Log<'_> {
             return Err(AppendError::Busy);
         }
         let index = self.fresh_slot(fresh, bytes).inspect_err(|_| self.writer.wanted_bytes = bytes)?;
-        self.writer.wanted_bytes = 0;
-        self.note_time(index)?;
+        if self.keeps_one_free() {
+            // A write of its own: a cut may program the end of a write and not its beginning. A whole record behind a hole could not be
+            // relocated, and no other segment could take its place. One time record is enough for each wait, however long a write
+            // takes.
+            if !self.writer.is_stamped && self.is_time_due() && self.has_space_for_time(index, bytes) {
+                self.place_stamp(index)?;
+                self.writer.is_stamped = true;
+                self.flush();
+                return Err(AppendError::Busy);
+            }
+        } else {
+            self.note_time(index)?;
+        }
+        (self.writer.wanted_bytes, self.writer.is_stamped) = (0, false);
         let location = self.place(index, &incoming)?;
         self.account_fresh(now, index, fresh, location, bytes);
         Ok(location)
@@ -104,11 +133,14 @@ impl Log<'_> {
         rest: &'r [u8],
     ) -> Result<Incoming<'r>, AppendError> {
         let header = fresh.header(rest);
-        let bytes = header.record_bytes(self.layout.geometry());
+        let config = self.layout.config();
         // It must also fit once it is relocated with an origin.
-        if bytes + self.layout.config().origin_growth_bytes() > self.layout.config().record_bytes_max {
-            return Err(AppendError::TooLong(self.layout.config().record_bytes_max));
+        if config.longest_form_bytes(&header) > config.record_bytes_max {
+            return Err(AppendError::TooLong(config.record_bytes_max));
         }
+        // The version of a fresh record is its place, which is not known yet.
+        let origin = self.keeps_one_free().then_some(Version::NONE);
+        let header = RecordHeader { origin, ..header };
         Ok(Incoming {
             hash: fresh.hash,
             header,
@@ -149,7 +181,7 @@ impl Log<'_> {
     fn fresh_slot(&mut self, fresh: &Fresh<'_>, bytes: u32) -> Result<SlotIndex, AppendError> {
         let after = fresh.after;
         let floor = after.map_or(Sequence::NONE, |v| v.sequence).max(self.writer.version_floor.next());
-        let need = SlotNeed { bytes, floor, is_intent: false };
+        let need = SlotNeed { bytes, floor, is_intent: false, is_fresh: true };
         if let Some(index) = after.and_then(|after| self.unpublished_in(after)) {
             return self.follow(index, need);
         }
@@ -179,7 +211,9 @@ impl Log<'_> {
     /// Tells whether a fresh record has a place without any cleaning, with a time record before it. If not, space for it is
     /// wanted from now on.
     pub(crate) fn reserve(&mut self, record_bytes: u32) -> bool {
-        let bytes = record_bytes.saturating_add(self.layout.config().time_bytes());
+        // With one free segment a time record is written only where there is space for both.
+        let time_bytes = if self.keeps_one_free() { 0 } else { self.layout.config().time_bytes() };
+        let bytes = record_bytes.saturating_add(time_bytes);
         let has_space = (self.may_share() && self.rest() >= bytes) || self.may_open(Stream::Warm, false);
         if !has_space {
             self.writer.wanted_bytes = bytes;
@@ -187,10 +221,18 @@ impl Log<'_> {
         has_space
     }
 
+    /// Tells whether a slot has space for a time record and a client's record. Where it has none, the next header states the time.
+    fn has_space_for_time(&self, index: SlotIndex, record_bytes: u32) -> bool {
+        let bytes = record_bytes.saturating_add(self.layout.config().time_bytes());
+        self.writer
+            .slots
+            .get(index)
+            .is_some_and(|slot| slot.head.saturating_add(bytes) <= self.fresh_end(&slot))
+    }
+
     /// Bytes left in the open segment for fresh records.
     pub(crate) fn rest(&self) -> u32 {
-        let filling = self.filling(Stream::Warm);
-        filling.map_or(0, |(_, s)| s.records_end_max(self.layout.geometry()).saturating_sub(s.head))
+        self.filling(Stream::Warm).map_or(0, |(_, slot)| self.fresh_end(&slot).saturating_sub(slot.head))
     }
 
     /// The slot in which the record of this version waits for publication.
@@ -233,7 +275,7 @@ impl Log<'_> {
         }
         let bytes = incoming.header.record_bytes(self.layout.geometry());
         let is_intent = incoming.header.kind == Kind::EraseIntent;
-        let need = SlotNeed { bytes, floor: Sequence::NONE, is_intent };
+        let need = SlotNeed { bytes, floor: Sequence::NONE, is_intent, is_fresh: false };
         // Relocation fills a segment that fresh records opened, but opens none for them.
         let (stream, open) = match stream {
             Stream::Warm => (Stream::Young, self.slot_with(stream, need)),
@@ -275,6 +317,11 @@ impl Log<'_> {
 
     /// Puts a time record into an open segment, or asks for a segment.
     fn place_time(&mut self) {
+        // The space of an output is for the records of its victim, which may take all of it. One that held the newest time leaves
+        // space for it.
+        if self.keeps_one_free() && self.free() == 0 && !self.durability.clock().is_lost() {
+            return;
+        }
         let filling = self.writer.slots.find(|s| s.state == SlotState::Filling);
         match filling {
             // Where there is no space, the segment is sealed or written, and a later poll does it.
@@ -298,6 +345,7 @@ impl Log<'_> {
 
     /// Puts a time record into a slot's buffer.
     pub(super) fn place_stamp(&mut self, index: SlotIndex) -> Result<(), AppendError> {
+        self.shorten_time(index);
         let stamp = self.durability.stamp();
         let hash = stamp.hash();
         let (value, _) = hash.0.split_at(stamp.len().min(hash.0.len()));
@@ -319,6 +367,20 @@ impl Log<'_> {
         self.place(index, &incoming)?;
         self.durability.note_time_placed();
         Ok(())
+    }
+
+    /// With one free segment, a full log may have no space for the lead of its time over the wall clock, beside the record that
+    /// a client waits to write. The lead is given up then.
+    fn shorten_time(&mut self, index: SlotIndex) {
+        if !self.keeps_one_free() || self.durability.stamp().len() < Stamp::BYTES_MAX {
+            return;
+        }
+        let config = self.layout.config();
+        let needed = config.time_bytes() + config.erase_intent_bytes() + config.record_bytes_max;
+        let end = |slot: &Slot<'_>| slot.records_end_max(self.layout.geometry()).saturating_sub(slot.head);
+        if self.writer.slots.get(index).is_some_and(|slot| end(&slot) < needed) {
+            self.durability.drop_lead();
+        }
     }
 
     /// Puts a record into a slot's buffer. `Busy` leaves everything as it was, but may seal the segment.
@@ -350,24 +412,27 @@ impl Log<'_> {
             return Err(AppendError::Busy);
         };
         let location = Location { segment: notes.segment, offset: notes.head, sequence: notes.sequence };
-        let header = &incoming.header;
+        // A client's record that has an origin has that of its own place.
+        let fresh_origin = incoming.header.origin.map(|_| location.version());
+        let origin = if incoming.relocated_from.is_none() { fresh_origin } else { incoming.header.origin };
+        let stored = RecordHeader { origin, ..incoming.header };
         let (header, header_bytes) = if is_member {
-            header.encode_member(&geometry, incoming.payload, location)
+            stored.encode_member(&geometry, incoming.payload, location)
         } else {
-            header.encode(&geometry, incoming.payload, location)
+            stored.encode(&geometry, incoming.payload, location)
         };
         let header = self.watch.must_have(Invariant::WrittenBytes, header.get(..header_bytes));
         let parts = [header, incoming.parts[0], incoming.parts[1]];
         let is_whole = fill(out, &parts, geometry.erase_value());
         self.watch.hold(Invariant::WrittenBytes, is_whole);
         self.writer.longest_stored_bytes = self.writer.longest_stored_bytes.max(bytes);
-        let version = incoming.header.origin.unwrap_or(location.version());
+        let version = origin.unwrap_or(location.version());
         let entry = FooterEntry {
             hash: incoming.hash,
             offset: notes.head,
             kind: incoming.header.kind,
             expires_s: incoming.header.expires_s,
-            origin: incoming.header.origin,
+            origin,
         };
         if !footer.is_empty() {
             let has_space = notes.footer.push(&geometry, footer, &entry);

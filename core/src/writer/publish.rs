@@ -21,7 +21,11 @@ impl Log<'_> {
             match placed.kind {
                 Kind::Value | Kind::Tombstone => {
                     let published = host.publish(&hash, &placed);
-                    self.account(&placed, published);
+                    let has_origin = self.keeps_one_free() || placed.version != placed.location.version();
+                    self.account(&placed, has_origin, published);
+                    if let Some(from) = placed.relocated_from.filter(|_| self.keeps_one_free()) {
+                        self.segment(from.segment).set_relocated(true);
+                    }
                 }
                 Kind::EraseIntent => self.publish_intent(&hash, &placed, sync_point),
                 Kind::Time => self.durability.note_time_written(&hash, placed.location.segment),
@@ -30,11 +34,11 @@ impl Log<'_> {
     }
 
     /// Keeps the live bytes of the table in step with the index (I-GC-4).
-    pub(crate) fn account(&mut self, placed: &Placed, published: Published) {
+    pub(crate) fn account(&mut self, placed: &Placed, has_origin: bool, published: Published) {
         let Published::Live(superseded) = published else { return };
         let segment = self.segment(placed.location.segment);
         segment.gain(placed.record_bytes);
-        if placed.version == placed.location.version() {
+        if !has_origin {
             segment.set_plain();
         }
         if let Some(old) = superseded {

@@ -20,6 +20,8 @@ pub(super) struct Writer<'m> {
     pub(super) version_floor: Sequence,
     /// Bytes of the fresh record that was refused last for want of space; 0 once one was taken.
     pub(super) wanted_bytes: u32,
+    /// Whether a time record was written since a client's record was placed: with one free segment it gets a write of its own.
+    pub(super) is_stamped: bool,
     /// Appends so far.
     pub(super) appended: u64,
     /// Bytes that clients appended so far: the clock of segment ages.
@@ -64,6 +66,7 @@ impl<'m> Writer<'m> {
             sequence_next: Sequence::FIRST,
             version_floor: Sequence::NONE,
             wanted_bytes: 0,
+            is_stamped: false,
             appended: 0,
             appended_bytes: 0,
             fresh_ms: 0,

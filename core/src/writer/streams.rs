@@ -1,7 +1,7 @@
 //! Streams: which one a record goes to, whether they are merged because the log is nearly full, and how victims are chosen.
 
 use super::log::Log;
-use crate::config::{FREE_RESERVE, Stream, Streams, free_reserve};
+use crate::config::{FREE_RESERVE, Reserve, Stream, Streams, free_reserve};
 use crate::format::{SegmentIndex, Sequence, Version};
 use crate::segments::{Growth, Policy, Segment, SegmentState, VictimTerms};
 
@@ -76,8 +76,10 @@ impl Log<'_> {
 
     /// The terms by which victims are chosen.
     pub(crate) fn terms(&self, policy: Policy) -> VictimTerms {
+        // With one free segment the erase intent of a victim must fit behind its relocated records.
+        let intent = if self.keeps_one_free() { self.layout.config().erase_intent_bytes() } else { 0 };
         VictimTerms {
-            usable_bytes: self.layout.geometry().usable_bytes(),
+            usable_bytes: self.layout.geometry().usable_bytes().saturating_sub(intent),
             growth: self.growth(),
             policy,
             appended: self.writer.appended_bytes,
@@ -88,6 +90,7 @@ impl Log<'_> {
     /// Bytes that a live record takes beyond its own once it is relocated now.
     pub(crate) fn growth(&self) -> Growth {
         let is_new = self.writer.streams.is_merged
+            && !self.keeps_one_free()
             && (self.layout.config().streams == Streams::One || !self.keeps_versions());
         if is_new { self.layout.config().growth_merged() } else { self.layout.config().growth_apart() }
     }
@@ -150,7 +153,65 @@ impl Log<'_> {
 
     /// Free segments that fresh records may not take.
     pub(crate) const fn free_reserve(&self) -> u32 {
-        free_reserve(self.layout.config().streams)
+        match self.layout.config().reserve {
+            Reserve::Several => free_reserve(self.layout.config().streams),
+            Reserve::One => 1,
+        }
+    }
+
+    /// Whether one free segment is all the reserve.
+    pub(crate) const fn keeps_one_free(&self) -> bool {
+        matches!(self.layout.config().reserve, Reserve::One)
+    }
+
+    /// Tells whether only erase intents may take a free segment: of several in reserve that is the last one.
+    pub(crate) fn is_kept_for_intents(&self) -> bool {
+        self.free() <= if self.keeps_one_free() { 0 } else { 1 }
+    }
+
+    /// Chooses the reserve by what a mount found. Bounds: one pass over the table.
+    pub(crate) fn settle_reserve(&mut self) {
+        let config = *self.layout.config();
+        if config.streams != Streams::One || config.has_footers {
+            return;
+        }
+        let growth = config.growth_apart();
+        let (mut live, mut with_origins) = (0, 0);
+        for segment in self.segments.iter() {
+            live += u64::from(segment.live_bytes());
+            with_origins += u64::from(segment.relocation_bytes(&growth));
+        }
+        self.layout.choose_reserve(live, with_origins);
+    }
+
+    /// Tells whether all that is live in a segment, and its erase intent, have space in the free segments. They do where records
+    /// can't get longer; those without an origin may.
+    pub(crate) fn fits_output(&self, segment: &Segment) -> bool {
+        let VictimTerms { usable_bytes, growth, .. } = self.terms(Policy::Greedy);
+        !self.keeps_one_free() || self.free() > 1 || segment.relocation_bytes(&growth) <= usable_bytes
+    }
+
+    /// Tells whether cleaning a segment gives space to the fresh record that waits for it. With one free segment another victim
+    /// would take that and give nothing.
+    ///
+    /// A batch may need more than one victim gives. Then each victim must give more than an output can lose at its end, which is
+    /// less than the longest record: so the stale bytes get fewer with each, and the cleaning ends.
+    pub(crate) fn is_worth_cleaning(&self, segment: &Segment) -> bool {
+        if !self.keeps_one_free() || segment.live_records() == 0 {
+            return true;
+        }
+        let VictimTerms { usable_bytes, growth, .. } = self.terms(Policy::Greedy);
+        let enough = self.writer.wanted_bytes.min(self.layout.config().record_bytes_max + 1);
+        let is_enough = segment.yield_bytes(usable_bytes, &growth) >= enough;
+        // An output that is open may have space for the rest of its victim.
+        let has_output = !self.lacks_output() || segment.relocation_bytes(&growth) <= self.rest();
+        has_output && (is_enough || segment.is_suspect())
+    }
+
+    /// Tells whether cleaning a segment gives all the space that is wanted.
+    pub(super) fn gives_wanted(&self, segment: &Segment) -> bool {
+        let VictimTerms { usable_bytes, growth, .. } = self.terms(Policy::Greedy);
+        segment.yield_bytes(usable_bytes, &growth) >= self.writer.wanted_bytes
     }
 
     /// Tells whether a fresh record waits for space, and nothing under way gives it any. `coming` counts the segments that are
@@ -178,15 +239,18 @@ impl Log<'_> {
 
     /// Tells whether there is a *rescue*: with one stream, relocation goes to the last free segment.
     ///
+    /// With one free segment in reserve every relocation counts as one.
+    ///
     /// A cut there must not leave an output that holds live records while its victim is not empty: no segment would be left to
     /// go on with (rule 12). So records keep their versions, and a mount takes the copy in the lower segment. An output that a
     /// cut ends early is then dead, and is erased.
     pub(crate) fn is_rescuing(&self) -> bool {
-        self.writer.streams.is_merged
-            && match self.filling(Stream::Old) {
-                Some((_, slot)) => slot.is_rescue,
-                None => self.free() <= 1,
-            }
+        self.keeps_one_free()
+            || self.writer.streams.is_merged
+                && match self.filling(Stream::Old) {
+                    Some((_, slot)) => slot.is_rescue,
+                    None => self.free() <= 1,
+                }
     }
 
     /// Tells whether a fresh record may go into a segment that relocation opened.

@@ -265,7 +265,9 @@ impl<F: NorFlash> FlashTier<'_, AsyncNorMedium<F>> {
     /// # Errors
     /// [`PutError`]; nothing of it has happened. After [`PutError::Medium`] a mount may find all of it or nothing.
     /// [`PutError::BatchTooLong`] where the records don't fit into one segment, [`PutError::BatchKeys`] where
-    /// [`FlashMemory`](super::FlashMemory) has too little memory for its keys. No value is longer than a record.
+    /// [`FlashMemory`](super::FlashMemory) has too little memory for its keys. No value is longer than a record. [`PutError::Full`] where
+    /// old and new records don't fit together; they do while `charged_bytes` of [`stats`](Self::stats) and the batch are below
+    /// `charge_bytes_max`.
     ///
     /// # Bounds
     /// Those of [`put`](Self::put). The batch is at most a segment.

@@ -201,7 +201,9 @@ impl<M: Medium> FlashTier<'_, M> {
     /// [`PutError::Busy`] the call is not over: the same call, made again, goes on. Any other write, and
     /// [`sync`](Self::sync) and [`reserve`](Self::reserve), give it up. So does a poll 10 seconds after its last step; the tier frees
     /// nothing in that time. [`PutError::BatchTooLong`] where the records don't fit into one segment, [`PutError::BatchKeys`] where
-    /// [`FlashMemory`](super::FlashMemory) has too little memory for its keys. No value is longer than a record.
+    /// [`FlashMemory`](super::FlashMemory) has too little memory for its keys. No value is longer than a record. [`PutError::Full`] where
+    /// old and new records don't fit together; they do while `charged_bytes` of [`stats`](Self::stats) and the batch are below
+    /// `charge_bytes_max`.
     ///
     /// # Bounds
     /// Those of [`put`](Self::put). The batch is at most a segment, and all of it is programmed in one call where the medium does not

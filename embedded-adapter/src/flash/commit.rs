@@ -279,7 +279,7 @@ impl<M: Access> FlashTier<'_, M> {
             }
         }
         let charged = self.charged_bytes().saturating_sub(plan.replaced) + plan.charge;
-        (plan.charge > plan.replaced && charged > self.charge_bytes_max).then_some(Lack::Space)
+        (plan.charge > plan.replaced && charged > self.tier.charge_bytes_max()).then_some(Lack::Space)
     }
 
     /// Opens the batch, after the compaction that it needs. Returns whether any work was done before.

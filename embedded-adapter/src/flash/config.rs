@@ -1,6 +1,6 @@
 //! The configuration of a flash tier, and that of its machine.
 
-use coldpress_core::config::{Streams, TierConfig};
+use coldpress_core::config::{Reserve, Streams, TierConfig};
 use coldpress_core::format::{Geometry, Identity, Secret, Store};
 
 use super::error::BuildError;
@@ -102,13 +102,7 @@ impl FlashConfig {
         }
         let store = Store { id: self.store_id, hash_key: self.secret.bytes(), partition: 0, partitions: 1 };
         Ok(TierConfig {
-            record_bytes_max,
-            streams: Streams::One,
-            has_footers: false,
             trusts_blank: false,
-            // A segment is cleaned only when a record or a reservation needs the space: each segment kept free wears the flash.
-            low_watermark_segments: 0,
-            high_watermark_segments: 0,
             stale_permille_min: self.stale_permille_min,
             time_every_s: self.time_every_s,
             clock_jump_s_max: self.clock_jump_s_max,
@@ -118,7 +112,21 @@ impl FlashConfig {
             step_bytes: 1,
             // The index reads the medium for most of them.
             step_records: 4,
-            ..TierConfig::new(geometry, store)
+            ..of_device(geometry, store, record_bytes_max)
         })
+    }
+}
+
+/// The part of the machine's configuration that decides what fits.
+pub(super) const fn of_device(geometry: Geometry, store: Store, record_bytes_max: u32) -> TierConfig {
+    TierConfig {
+        record_bytes_max,
+        streams: Streams::One,
+        reserve: Reserve::of_device(geometry.segment_count()),
+        has_footers: false,
+        // A segment is cleaned only when a record or a reservation needs the space: each segment kept free wears the flash.
+        low_watermark_segments: 0,
+        high_watermark_segments: 0,
+        ..TierConfig::new(geometry, store)
     }
 }

@@ -434,13 +434,19 @@ impl<M: Access> IndexOnFlash<'_, '_, M> {
         let state = if placed.kind == Kind::Tombstone { State::Tombstone } else { entry.state };
         let copies = entry.copies.saturating_add(1).min(COPIES_MAX);
         self.set(hash, at, &Entry { place, state, copies });
+        self.follow_known(hash, old_place, placed);
+        Published::Live(Some(Released { location: from, record_bytes: placed.relocated_bytes }))
+    }
+
+    /// The record of the key that is being written lies elsewhere now.
+    fn follow_known(&mut self, hash: &KeyHash, old_place: u32, placed: &Placed) {
+        let place = self.place_of(placed.location);
         if let Some(Match { newest: Some(found), .. }) = self.index.known.get_mut(hash)
             && found.entry.place == old_place
         {
             found.entry.place = place;
             (found.version, found.record_bytes) = (placed.version, placed.record_bytes);
         }
-        Published::Live(Some(Released { location: from, record_bytes: placed.relocated_bytes }))
     }
 
     /// Counts a copy on the medium that the index does not point at. Where the entry of the key is uncertain, every candidate

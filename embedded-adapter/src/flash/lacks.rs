@@ -2,6 +2,7 @@
 
 use coldpress_core::drive::Now;
 use coldpress_core::format::KeyHash;
+use coldpress_core::segments::Segment;
 
 use super::access::Access;
 use super::driving::{Step, Work};
@@ -41,12 +42,21 @@ impl<M: Access> FlashTier<'_, M> {
         self.check_capacity(charge, found).err().map(|_| Lack::Space)
     }
 
+    /// The charge of a stored record. In a segment with records that have no origin it may still get one.
+    fn charged(&self, found: &Found) -> u32 {
+        let growth = self.tier.charge_growth();
+        let (units, segments) =
+            (self.flash.geometry.segment_bytes() / self.flash.geometry.write_unit(), self.tier.segments());
+        let is_plain = segments.get((found.entry.place / units) as usize).is_some_and(Segment::is_plain);
+        found.record_bytes.saturating_add(if is_plain { growth.plain } else { growth.relocated })
+    }
+
     pub(super) fn check_capacity(&self, charge: u32, found: Option<&Found>) -> Result<(), PutError> {
-        let replaced =
-            found.filter(|found| found.entry.state != State::Dead).map_or(0, |found| found.record_bytes);
+        let found = found.filter(|found| found.entry.state != State::Dead);
+        let replaced = found.map_or(0, |found| self.charged(found));
         // A record no longer than the one that it replaces always fits.
         let charged = self.charged_bytes().saturating_sub(u64::from(replaced)) + u64::from(charge);
-        if charge > replaced && charged > self.charge_bytes_max { Err(PutError::Full) } else { Ok(()) }
+        if charge > replaced && charged > self.tier.charge_bytes_max() { Err(PutError::Full) } else { Ok(()) }
     }
 
     /// Provides a lacking resource, as far as one call may. `Ok` where another try may succeed.

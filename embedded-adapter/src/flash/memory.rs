@@ -3,10 +3,11 @@
 use core::fmt;
 
 use coldpress_core::compaction::TaskMemory;
-use coldpress_core::format::{HEADER_BYTES, SEGMENTS_MIN, Sequence};
+use coldpress_core::format::{Geometry, HEADER_BYTES, Identity, SEGMENTS_MIN, Sequence, Store};
 use coldpress_core::segments::Segment;
 use coldpress_core::writer::{Memory, Pending, SlotNotes};
 
+use super::config::of_device;
 use super::known::KnownKey;
 use super::table::{STASH, WAYS};
 
@@ -34,7 +35,7 @@ pub const fn buckets_for(keys: usize) -> usize {
 
 /// All the memory of a flash tier but for the tier itself: segment table, open segment, read buffers, index, tasks, keys of a batch.
 ///
-/// `SEGMENTS` is the number of segments of the medium, 12 or more. `BUCKETS` is the size of the index: [`buckets_for`] a number of keys.
+/// `SEGMENTS` is the number of segments of the medium, two or more. `BUCKETS` is the size of the index: [`buckets_for`] a number of keys.
 /// `RECORD` is the longest record in bytes: header of up to 20 bytes, key, value, padding. It is at least 52, with write units of 8 bytes
 /// at least 56, with units of 16 or 32 at least 64. `TASKS` is 0 for firmware that [schedules](super::FlashTier::schedule) no task: the
 /// tier then takes none, and needs less RAM. `BATCH` is how many keys [`commit_batch`](super::FlashTier::commit_batch) takes at
@@ -97,16 +98,22 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TAS
     const CHECKED: () = {
         assert!(
             SEGMENTS >= SEGMENTS_MIN as usize && SEGMENTS <= 1 << 24,
-            "a medium has 12 segments at least"
+            "FlashMemory<SEGMENTS, ..>: SEGMENTS is at least 2, one to fill and one to relocate to"
         );
-        assert!(BUCKETS >= 2 && BUCKETS <= 1 << 28, "an index has two buckets at least");
+        assert!(
+            BUCKETS >= 2 && BUCKETS <= 1 << 28,
+            "FlashMemory<.., BUCKETS, ..>: BUCKETS is at least 2, as `buckets_for` returns it"
+        );
         assert!(
             RECORD >= HEADER_BYTES as usize,
-            "the header of a segment is read into the memory of a record: 52 bytes at least"
+            "FlashMemory<.., RECORD>: RECORD is at least 52 bytes, since headers of segments are read into it"
         );
-        assert!(RECORD <= 1 << 28, "a record is shorter than a segment");
-        assert!(TASKS <= 1, "a tier takes tasks, or it takes none");
-        assert!(BATCH >= BATCH_MIN, "an open segment has notes of two records at least");
+        assert!(RECORD <= 1 << 28, "FlashMemory<.., RECORD>: a record is shorter than a segment");
+        assert!(TASKS <= 1, "FlashMemory<.., TASKS>: TASKS is 1 for a tier that takes tasks, else 0");
+        assert!(
+            BATCH >= BATCH_MIN,
+            "FlashMemory<.., BATCH>: BATCH is at least 2, since an open segment has notes of two records"
+        );
     };
 
     /// Bytes of RAM that the value takes.
@@ -123,6 +130,40 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TAS
     /// Entries that the index takes: [`KEYS_MAX`](Self::KEYS_MAX), and for removed keys half of the others. The other half
     /// stays free, so that space for an entry is found nearby.
     pub(super) const PLACES_MAX: usize = Self::KEYS_MAX + (BUCKETS * WAYS - Self::KEYS_MAX + STASH) / 2;
+
+    /// Bytes of keys and values that a flash of `SEGMENTS` segments is sure to hold, if all keys and all values have these lengths;
+    /// usable in a `const`. The index must have an entry for each key, too.
+    ///
+    /// 0 where such a record is longer than `RECORD`, or where no flash has segments of this length in units of this length.
+    ///
+    /// ```
+    /// use coldpress_embedded::flash::{FlashMemory, buckets_for};
+    ///
+    /// // 2 × 4 KiB in words of four bytes: 48 keys of 4 bytes with values of 64.
+    /// type Memory = FlashMemory<2, { buckets_for(48) }, 80>;
+    /// const _: () = assert!(Memory::usable_bytes(4096, 4, 4, 64) == 48 * 68, "the settings fit");
+    /// ```
+    ///
+    /// Fewer than two segments do not compile:
+    ///
+    /// ```compile_fail
+    /// let memory = coldpress_embedded::flash::FlashMemory::<1, 2, 80>::new();
+    /// ```
+    ///
+    /// Nor does a record shorter than the header of a segment:
+    ///
+    /// ```compile_fail
+    /// let memory = coldpress_embedded::flash::FlashMemory::<2, 2, 51>::new();
+    /// ```
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "CHECKED bounds both")]
+    pub const fn usable_bytes(segment_bytes: u32, write_unit: u32, key_bytes: u32, value_bytes: u32) -> u64 {
+        const { Self::CHECKED }
+        let geometry = Geometry::new(segment_bytes, SEGMENTS as u32, write_unit, 0xFF, Identity::KeyBytes);
+        let Ok(geometry) = geometry else { return 0 };
+        let store = Store { id: 0, hash_key: [0; 16], partition: 0, partitions: 1 };
+        of_device(geometry, store, RECORD as u32).usable_bytes(key_bytes, value_bytes, false)
+    }
 
     const fn unused() -> Self {
         const { Self::CHECKED }

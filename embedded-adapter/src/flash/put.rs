@@ -169,8 +169,10 @@ impl<M: Access> FlashTier<'_, M> {
             expires_s,
             origin: None,
         };
-        let charge = header.record_bytes(&self.flash.geometry);
-        if charge > self.record_bytes_max { Err(too_long) } else { Ok(charge) }
+        if self.tier.longest_form_bytes(&header) > self.record_bytes_max {
+            return Err(too_long);
+        }
+        Ok(self.tier.fresh_record_bytes(&header))
     }
 
     /// Finds a key if the reads for that succeed. After a failed read an old entry could stay live beside the new one. A record
@@ -327,10 +329,10 @@ impl<M: Access> FlashTier<'_, M> {
             expires_s: Some(0),
             origin: None,
         };
-        let bytes = header.record_bytes(&self.flash.geometry);
-        if bytes > self.record_bytes_max {
+        if self.tier.longest_form_bytes(&header) > self.record_bytes_max {
             return Err(PutError::TooLong(self.record_bytes_max));
         }
+        let bytes = self.tier.fresh_record_bytes(&header);
         let has_place = self.reserve_place();
         if self.tier.reserve(bytes) && has_place {
             return Ok(Reserved::Ready(*work));

@@ -50,7 +50,7 @@ flash_stats! {
         /// Bytes charged against the capacity for live records.
         charged_bytes: u64 = tier.charged_bytes();
         /// The most bytes that can be charged.
-        charge_bytes_max: u64 = tier.charge_bytes_max;
+        charge_bytes_max: u64 = tier.tier.charge_bytes_max();
         /// Segments that are free.
         free_segments: u32 = tally.free;
         /// Segments kept as they are because of damage.
@@ -99,10 +99,11 @@ impl<M: Access> FlashTier<'_, M> {
         let mut live = 0u64;
         // Erase intents of the machine are no records of keys: the reserve has space for them.
         let mut freed = 0u64;
+        let growth = self.tier.charge_growth();
         for segment in self.tier.segments() {
             freed += u64::from(segment.intent_bytes());
             if counts(segment.state()) {
-                live += u64::from(segment.live_bytes());
+                live += u64::from(segment.relocation_bytes(&growth));
             }
         }
         live.saturating_sub(freed)

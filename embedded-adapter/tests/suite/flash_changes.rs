@@ -12,7 +12,7 @@ use coldpress_embedded::flash::{
 
 const KEYS: u32 = 64;
 const ACTS: u32 = 700;
-const SEGMENTS: usize = 14;
+const SEGMENTS: usize = 8;
 const SEGMENT: u32 = 512;
 /// Debug builds try one change in so many.
 const STEP: usize = if cfg!(debug_assertions) { 7 } else { 1 };

@@ -11,7 +11,6 @@ use coldpress_embedded::flash::{
 };
 
 const KEYS: u32 = 40;
-const SEGMENTS: usize = 16;
 const SEGMENT: u32 = 512;
 const LIVES: u32 = 4;
 const ACTS: u32 = 300;
@@ -20,7 +19,7 @@ const SEEDS: u64 = if cfg!(debug_assertions) { 100 } else { 1_500 };
 const FOUND: [u64; 13] =
     [2_361, 4_197, 9_909, 12_081, 16_005, 29_961, 33_913, 34_085, 38_729, 38_933, 53_173, 54_117, 56_349];
 
-type Memory = FlashMemory<SEGMENTS, { buckets_for(90) }, 96>;
+type Memory<const SEGMENTS: usize> = FlashMemory<SEGMENTS, { buckets_for(90) }, 96>;
 type Flash = NorMedium<Ram<4, { SEGMENT as usize }>>;
 type Tier<'m, 'f> = FlashTier<'m, Failing<'f>>;
 
@@ -144,7 +143,7 @@ fn act(tier: &mut Tier<'_, '_>, rng: &mut Rng, ms: u64, model: &mut Model, act: 
     while tier.take_report().is_some() {}
 }
 
-fn history(seed: u64) {
+fn history<const SEGMENTS: usize>(seed: u64) {
     let (mut rng, mut ms, mut model) = (Rng(seed), 0, Model::new());
     let of = |rates: [u32; 4], seed: u64| rates[(seed % 4) as usize];
     let rates = Rates { reads: of([0, 30, 100, 300], seed), changes: of([0, 20, 60, 200], seed / 4) };
@@ -152,7 +151,7 @@ fn history(seed: u64) {
     let flash = NorMedium::new(Ram::new(SEGMENTS));
     let mut medium = Failing { flash, rng: Rng(!seed), rates: &now_fails };
     for life in 0..LIVES {
-        let mut memory = Memory::new();
+        let mut memory = Memory::<SEGMENTS>::new();
         now_fails.set(Rates::default());
         let mut tier = FlashTier::new(FlashConfig::new(SEGMENT, 5), &mut memory, medium).unwrap();
         tier.mount(at(ms)).unwrap();
@@ -179,6 +178,17 @@ fn history(seed: u64) {
 #[test]
 fn medium_that_fails_now_and_then_gives_right_answers_or_errors() {
     for seed in (0..SEEDS).chain(FOUND) {
-        history(seed);
+        history::<16>(seed);
+    }
+}
+
+#[test]
+fn flash_of_few_or_many_segments_gives_right_answers_or_errors() {
+    for seed in 0..SEEDS / 3 {
+        history::<2>(seed);
+        history::<3>(seed);
+        history::<4>(seed);
+        // Several are kept free.
+        history::<34>(seed);
     }
 }

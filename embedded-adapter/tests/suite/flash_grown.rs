@@ -11,7 +11,10 @@ use embedded_storage::nor_flash::NorFlash as _;
 
 const SECTOR: u32 = 512;
 const OLD: usize = 14;
-const NEW: usize = 22;
+/// Up to 32 segments a device keeps one free.
+const NEW: usize = 30;
+/// With more it keeps several.
+const MANY: usize = 40;
 const KEYS: u32 = 36;
 const NOW: Now = Now { monotonic_ms: 0, wall_s: 0 };
 
@@ -77,7 +80,7 @@ enum Behind {
 }
 
 /// Fills a store of 14 segments, and gives the flash a longer part.
-fn filled(behind: Behind) -> (Flash, Model) {
+fn filled<const NEW: usize>(behind: Behind) -> (Flash, Model) {
     let mut memory = Memory::<OLD>::new();
     let mut tier =
         FlashTier::new(FlashConfig::new(SECTOR, 1), &mut memory, Cut::new(Flash::new(OLD))).unwrap();
@@ -165,8 +168,13 @@ fn mounted<const SEGMENTS: usize>(
 
 #[test]
 fn grown_store_keeps_its_values_and_takes_more() {
+    grow::<NEW>();
+    grow::<MANY>();
+}
+
+fn grow<const NEW: usize>() {
     for behind in [Behind::Blank, Behind::Data, Behind::AnotherStore, Behind::SameStore] {
-        let (flash, mut model) = filled(behind);
+        let (flash, mut model) = filled::<NEW>(behind);
         let mut memory = Memory::<OLD>::new();
         let capacity = mounted(&mut memory, Cut::new(flash.clone())).unwrap().stats().charge_bytes_max;
         let mut memory = Memory::<NEW>::new();
@@ -184,7 +192,8 @@ fn grown_store_keeps_its_values_and_takes_more() {
                 Err(error) => panic!("{error} after {taken}"),
             }
         }
-        for number in 0..100 {
+        // So many that the old segments are opened again.
+        for number in 0..400 {
             change(&mut tier, &mut model, number * 3).unwrap();
         }
         check(&mut tier, &model, None, "after it was grown");
@@ -203,8 +212,13 @@ fn grown_store_keeps_its_values_and_takes_more() {
 
 #[test]
 fn cut_while_a_store_grows_loses_nothing() {
+    cut_growth::<NEW>();
+    cut_growth::<MANY>();
+}
+
+fn cut_growth<const NEW: usize>() {
     for behind in [Behind::Blank, Behind::Data, Behind::AnotherStore] {
-        let (flash, before) = filled(behind);
+        let (flash, before) = filled::<NEW>(behind);
         for cut in 0..if cfg!(debug_assertions) { 20 } else { 130 } {
             let mut flash = flash.clone();
             let mut model = before.clone();

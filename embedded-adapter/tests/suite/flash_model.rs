@@ -14,7 +14,7 @@ use coldpress_embedded::flash::{
 };
 
 const KEYS: usize = 60;
-type Memory = FlashMemory<14, { buckets_for(KEYS) }, 160>;
+type Memory = FlashMemory<10, { buckets_for(KEYS) }, 160>;
 
 /// The content of a key: its value and its expiry.
 type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<u32>)>;
@@ -116,8 +116,18 @@ fn live<M: Medium>(tier: &mut FlashTier<'_, M>, rng: &mut Rng, ms: &mut u64, mod
 }
 
 /// Several lives on one medium.
-fn history<M: Medium + DeviceMedium>(mut medium: M, segment_bytes: u32, seed: u64, lives: u32) {
-    let (mut memory, mut model, mut rng, mut ms) = (Memory::new(), Model::new(), Rng(seed), 0);
+fn history<M: Medium + DeviceMedium>(medium: M, segment_bytes: u32, seed: u64, lives: u32) {
+    history_of::<M, 10>(medium, segment_bytes, seed, lives);
+}
+
+fn history_of<M: Medium + DeviceMedium, const SEGMENTS: usize>(
+    mut medium: M,
+    segment_bytes: u32,
+    seed: u64,
+    lives: u32,
+) {
+    let mut memory = FlashMemory::<SEGMENTS, { buckets_for(KEYS) }, 160>::new();
+    let (mut model, mut rng, mut ms) = (Model::new(), Rng(seed), 0);
     for _ in 0..lives {
         let mut tier = FlashTier::new(FlashConfig::new(segment_bytes, 9), &mut memory, medium).unwrap();
         tier.mount(at(ms)).unwrap();
@@ -131,12 +141,24 @@ fn history<M: Medium + DeviceMedium>(mut medium: M, segment_bytes: u32, seed: u6
 #[test]
 fn histories_in_write_units_of_every_size_follow_the_model() {
     for seed in 0..8 {
-        history(NorMedium::new(Ram::<1, 1024>::new(14)), 1024, seed, 6);
-        history(NorMedium::new(Ram::<2, 1024>::new(14)), 1024, seed, 6);
-        history(NorMedium::new(Ram::<4, 512>::new(28)), 1024, seed, 6);
-        history(NorMedium::new(Ram::<8, 2048>::new(14)), 2048, seed, 6);
-        history(NorMedium::new(Ram::<16, 2048>::new(14)), 2048, seed, 6);
-        history(NorMedium::new(Ram::<32, 4096>::new(14)), 4096, seed, 6);
+        history(NorMedium::new(Ram::<1, 1024>::new(10)), 1024, seed, 6);
+        history(NorMedium::new(Ram::<2, 1024>::new(10)), 1024, seed, 6);
+        history(NorMedium::new(Ram::<4, 512>::new(20)), 1024, seed, 6);
+        history(NorMedium::new(Ram::<8, 2048>::new(10)), 2048, seed, 6);
+        history(NorMedium::new(Ram::<16, 2048>::new(10)), 2048, seed, 6);
+        history(NorMedium::new(Ram::<32, 4096>::new(10)), 4096, seed, 6);
+    }
+}
+
+#[test]
+fn histories_on_flash_of_any_length_follow_the_model() {
+    for seed in 0..8 {
+        history_of::<_, 3>(NorMedium::new(Ram::<4, 2048>::new(3)), 2048, seed, 6);
+        history_of::<_, 4>(NorMedium::new(Ram::<4, 2048>::new(4)), 2048, seed, 6);
+        history_of::<_, 2>(NorMedium::new(Ram::<8, 4096>::new(2)), 4096, seed, 6);
+        history_of::<_, 32>(NorMedium::new(Ram::<4, 512>::new(32)), 512, seed, 6);
+        history_of::<_, 34>(NorMedium::new(Ram::<4, 512>::new(34)), 512, seed, 6);
+        history_of::<_, 34>(NorMedium::new(Ram::<8, 512>::new(34)), 512, seed, 6);
     }
 }
 
@@ -182,13 +204,13 @@ impl embedded_io::Seek for Disk {
 #[test]
 fn histories_on_a_device_that_seeks_follow_the_model() {
     for seed in 0..8 {
-        let disk = Disk { bytes: vec![0xFF; 14 * 1000], at: 0 };
-        history(IoMedium::new(disk, 14 * 1000), 1000, seed, 6);
+        let disk = Disk { bytes: vec![0xFF; 10 * 1000], at: 0 };
+        history(IoMedium::new(disk, 10 * 1000), 1000, seed, 6);
     }
 }
 
 fn mounted(memory: &mut Memory) -> FlashTier<'_, NorMedium<Ram<4, 1024>>> {
-    let flash = NorMedium::new(Ram::new(14));
+    let flash = NorMedium::new(Ram::new(10));
     let mut tier = FlashTier::new(FlashConfig::new(1024, 9), memory, flash).unwrap();
     tier.mount(at(0)).unwrap();
     while !tier.poll(at(0), 64).is_idle {}
@@ -255,8 +277,8 @@ fn record_with_any_flipped_bit_reads_as_damaged() {
     let mut tier = mounted(&mut memory);
     until_taken(&mut tier, at(0), |tier| tier.put(at(0), b"key", b"a value of some length")).unwrap();
     let mut flash = tier.into_medium().into_flash();
-    let start = flash.bytes.windows(3).position(|bytes| bytes == b"key").unwrap() - 8;
-    for bit in 0..33 * 8 {
+    let start = flash.bytes.windows(3).position(|bytes| bytes == b"key").unwrap() - 12;
+    for bit in 0..37 * 8 {
         flash.bytes[start + bit / 8] ^= 1 << (bit % 8);
         let mut tier =
             FlashTier::new(FlashConfig::new(1024, 9), &mut memory, NorMedium::new(&mut flash)).unwrap();
@@ -266,7 +288,7 @@ fn record_with_any_flipped_bit_reads_as_damaged() {
         let flash = tier.into_medium().into_flash();
         flash.bytes[start + bit / 8] ^= 1 << (bit % 8);
     }
-    for bit in 0..33 * 8 {
+    for bit in 0..37 * 8 {
         let shared = core::cell::RefCell::new(flash.clone());
         let mut tier = FlashTier::new(FlashConfig::new(1024, 9), &mut memory, Shared(&shared)).unwrap();
         tier.mount(at(0)).unwrap();
@@ -319,7 +341,7 @@ impl DeviceMedium for Shared<'_> {
     }
 
     fn medium_bytes(&self) -> u64 {
-        14 * 1024
+        10 * 1024
     }
 }
 

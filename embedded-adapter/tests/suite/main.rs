@@ -23,6 +23,7 @@ mod flash_grown;
 mod flash_keys;
 mod flash_lowered;
 mod flash_model;
+mod flash_one_free;
 mod flash_pieces;
 mod flash_places;
 mod flash_queue;

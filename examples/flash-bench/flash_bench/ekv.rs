@@ -15,26 +15,29 @@ use crate::measure::{Key, Nor, SECTOR_BYTES, SECTORS, Store, VALUE_BYTES, Value,
 const BATCH: usize = 48;
 
 /// The double, by pages.
-pub(crate) struct Pages(Nor);
+pub(crate) struct Pages {
+    nor: Nor,
+    count: usize,
+}
 
 impl Flash for Pages {
     type Error = FlashError;
 
     fn page_count(&self) -> usize {
-        SECTORS
+        self.count
     }
 
     async fn erase(&mut self, page: PageID) -> Result<(), FlashError> {
         let at = address(page, 0);
-        self.0.erase(at, at + address_of(SECTOR_BYTES)).await
+        self.nor.erase(at, at + address_of(SECTOR_BYTES)).await
     }
 
     async fn read(&mut self, page: PageID, offset: usize, data: &mut [u8]) -> Result<(), FlashError> {
-        self.0.read(address(page, offset), data).await
+        self.nor.read(address(page, offset), data).await
     }
 
     async fn write(&mut self, page: PageID, offset: usize, data: &[u8]) -> Result<(), FlashError> {
-        self.0.write(address(page, offset), data).await
+        self.nor.write(address(page, offset), data).await
     }
 }
 
@@ -57,16 +60,21 @@ pub(crate) struct Ekv {
 
 /// Every put durable when it returns, as with the other stores.
 pub(crate) fn one_a_commit() -> Result<Ekv, Box<dyn Error>> {
-    formatted(1)
+    formatted(1, SECTORS)
 }
 
 /// Many puts a commit, for which ekv is made: they are lost together if the power is cut before their commit.
 pub(crate) fn many_a_commit() -> Result<Ekv, Box<dyn Error>> {
-    formatted(BATCH)
+    formatted(BATCH, SECTORS)
 }
 
-fn formatted(batch_puts: usize) -> Result<Ekv, Box<dyn Error>> {
-    let database = Database::new(Pages(Nor::new(SECTORS, 0xFF)), Config::default());
+/// Every put durable when it returns, on so many sectors.
+pub(crate) fn on(sectors: usize) -> Result<Ekv, Box<dyn Error>> {
+    formatted(1, sectors)
+}
+
+fn formatted(batch_puts: usize, count: usize) -> Result<Ekv, Box<dyn Error>> {
+    let database = Database::new(Pages { nor: Nor::new(count, 0xFF), count }, Config::default());
     at_once(database.format())?.map_err(|error| format!("{error:?}"))?;
     Ok(Ekv { database, batch_puts, batch: BTreeMap::new(), waiting: 0 })
 }
@@ -89,7 +97,7 @@ impl Store for Ekv {
     }
 
     fn counts(&mut self) -> Counts {
-        at_once(self.database.lock_flash()).map(|flash| flash.0.counts()).unwrap_or_default()
+        at_once(self.database.lock_flash()).map(|flash| flash.nor.counts()).unwrap_or_default()
     }
 
     fn put(&mut self, key: Key, value: &Value, worst: &mut Counts) -> Result<(), Box<dyn Error>> {

@@ -11,6 +11,7 @@ mod model;
 mod ours;
 mod overwrites;
 mod sequential;
+mod small;
 mod table;
 
 use core::error::Error;
@@ -31,6 +32,9 @@ struct Options {
     /// Prints one JSON object as the last line
     #[arg(long)]
     json: bool,
+    /// Runs the small flashes only
+    #[arg(long)]
+    small: bool,
 }
 
 /// The parts of the RAM and the costs of the model are printed for so many keys.
@@ -51,6 +55,9 @@ struct Printed {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
+    if options.small {
+        return small::tables().map(drop);
+    }
     let mut printed = Printed::default();
     for law in Law::ALL {
         for overwrites in OVERWRITES {
@@ -66,6 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         print!("{}", table::model(run, &costs));
         printed.model.extend(costs);
     }
+    let small = small::tables()?;
     let counts = emulator::count()?;
     let ram = ours::ram::<{ buckets_for(RAM_KEYS) }>();
     print!("{}", table::ram(RAM_KEYS, &ram, counts.as_ref().ok().and_then(emulator::Counts::ram)));
@@ -76,7 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if options.json {
         println!(
             "{}",
-            table::json(&printed.rows, &printed.ratios, &printed.model, &ram, counts.as_ref().ok())?
+            table::json(&printed.rows, &printed.ratios, &printed.model, &small, &ram, counts.as_ref().ok())?
         );
     }
     Ok(())

@@ -210,12 +210,12 @@ pub(crate) fn amplification(programmed_bytes: u64, puts: u64) -> f64 {
     programmed_bytes as f64 / (puts * PAYLOAD_BYTES) as f64
 }
 
-const fn key_of(key: u32) -> Key {
+pub(crate) const fn key_of(key: u32) -> Key {
     key.to_le_bytes()
 }
 
 /// Every put has a value of its own.
-fn value_of(key: u32, number: u64) -> Value {
+pub(crate) fn value_of(key: u32, number: u64) -> Value {
     let mut value = [0; VALUE_BYTES];
     for (at, word) in value.chunks_mut(8).enumerate() {
         word.copy_from_slice(&mix(mix(u64::from(key) << 32 ^ number) ^ at as u64).to_le_bytes());

@@ -19,6 +19,13 @@ const BUDGET: u32 = 16;
 /// The memory of a tier with an index of so many buckets.
 pub(crate) type Memory<const BUCKETS: usize> = FlashMemory<SECTORS, BUCKETS, RECORD_BYTES>;
 
+/// The longest record of a small flash: key and value of the runs, with an origin.
+const SMALL_RECORD_BYTES: usize = 12 + size_of::<Key>() + VALUE_BYTES;
+
+/// The memory of a tier on so many sectors.
+pub(crate) type Small<const COUNT: usize, const BUCKETS: usize> =
+    FlashMemory<COUNT, BUCKETS, SMALL_RECORD_BYTES>;
+
 /// The tier.
 pub(crate) struct Ours<'m> {
     tier: FlashTier<'m, NorMedium<Nor>>,
@@ -59,14 +66,15 @@ impl Ram {
 }
 
 /// A tier on blank flash.
-pub(crate) fn mounted<const BUCKETS: usize>(
-    memory: &mut Memory<BUCKETS>,
+pub(crate) fn mounted<const COUNT: usize, const BUCKETS: usize, const RECORD: usize>(
+    memory: &mut FlashMemory<COUNT, BUCKETS, RECORD>,
 ) -> Result<Ours<'_>, Box<dyn Error>> {
-    let medium = NorMedium::new(Nor::new(SECTORS, 0xFF));
+    let medium = NorMedium::new(Nor::new(COUNT, 0xFF));
     let config = FlashConfig::new(u32::try_from(SECTOR_BYTES)?, 1);
     let mut tier = FlashTier::new(config, memory, medium)?;
     tier.mount(Now::default())?;
-    let (index_bytes, memory_bytes) = (Memory::<BUCKETS>::INDEX_BYTES, Memory::<BUCKETS>::RAM_BYTES);
+    let index_bytes = FlashMemory::<COUNT, BUCKETS, RECORD>::INDEX_BYTES;
+    let memory_bytes = FlashMemory::<COUNT, BUCKETS, RECORD>::RAM_BYTES;
     Ok(Ours { tier, index_bytes, memory_bytes })
 }
 

@@ -11,8 +11,8 @@ use sequential_storage::map::{MapConfig, MapStorage};
 
 use crate::measure::{Key, Nor, SECTOR_BYTES, SECTORS, Store, VALUE_BYTES, Value, at_once};
 
-type Everything<const KEYS: usize> =
-    Cache<ArrayPageStates<SECTORS>, ArrayPagePointers<SECTORS>, ArrayKeyPointers<Key, KEYS>, Key>;
+type Everything<const COUNT: usize, const KEYS: usize> =
+    Cache<ArrayPageStates<COUNT>, ArrayPagePointers<COUNT>, ArrayKeyPointers<Key, KEYS>, Key>;
 type Nothing = Cache<Uncached, Uncached, Uncached, Key>;
 
 /// Bytes lent to each call: a key and a value.
@@ -27,19 +27,29 @@ pub(crate) struct Sequential<C: CacheImpl<Key>> {
 }
 
 /// With all it can cache: the state of every page, its fill, and the place of every key.
-pub(crate) fn cached<const KEYS: usize>() -> Sequential<Everything<KEYS>> {
+pub(crate) fn cached<const KEYS: usize>() -> Sequential<Everything<SECTORS, KEYS>> {
+    cached_on::<SECTORS, KEYS>()
+}
+
+/// The same on so many sectors.
+pub(crate) fn cached_on<const COUNT: usize, const KEYS: usize>() -> Sequential<Everything<COUNT, KEYS>> {
     let cache = Cache::new(ArrayPageStates::new(), ArrayPagePointers::new(), ArrayKeyPointers::new());
-    over(cache, "every key cached", size_of::<ArrayKeyPointers<Key, KEYS>>())
+    over(cache, COUNT, "every key cached", size_of::<ArrayKeyPointers<Key, KEYS>>())
 }
 
 /// Without a cache.
 pub(crate) fn uncached() -> Sequential<Nothing> {
-    over(Cache::new_uncached(), "no cache", 0)
+    over(Cache::new_uncached(), SECTORS, "no cache", 0)
 }
 
-fn over<C: CacheImpl<Key>>(cache: C, configuration: &'static str, index_bytes: usize) -> Sequential<C> {
-    let end = u32::try_from(SECTORS * SECTOR_BYTES).unwrap_or(u32::MAX);
-    let map = MapStorage::new(Nor::new(SECTORS, 0xFF), MapConfig::new(0..end), cache);
+fn over<C: CacheImpl<Key>>(
+    cache: C,
+    sectors: usize,
+    configuration: &'static str,
+    index_bytes: usize,
+) -> Sequential<C> {
+    let end = u32::try_from(sectors * SECTOR_BYTES).unwrap_or(u32::MAX);
+    let map = MapStorage::new(Nor::new(sectors, 0xFF), MapConfig::new(0..end), cache);
     Sequential { map, buffer: [0; BUFFER_BYTES], configuration, index_bytes }
 }
 

@@ -8,6 +8,7 @@ use crate::measure::{Figures, Run, SECTOR_BYTES, SECTORS, Spent, Worst};
 use crate::model::Cost;
 use crate::ours::Ram;
 use crate::overwrites::Law;
+use crate::small::Held;
 
 /// Writes the heading of a table, and its columns.
 pub(crate) fn heading(run: Run) -> String {
@@ -134,6 +135,7 @@ pub(crate) fn json(
     rows: &[Figures],
     ratios: &[Ratio],
     model: &[Cost],
+    small: &[Held],
     ram: &Ram,
     emulator: Option<&Counts>,
 ) -> serde_json::Result<String> {
@@ -144,6 +146,7 @@ pub(crate) fn json(
         rows: &'a [Figures],
         ratios: &'a [Ratio],
         model: &'a [Cost],
+        small: &'a [Held],
         ram: &'a Ram,
         emulator: Option<&'a Counts>,
     }
@@ -153,6 +156,7 @@ pub(crate) fn json(
         rows,
         ratios,
         model,
+        small,
         ram,
         emulator,
     })

@@ -1,7 +1,7 @@
 //! The machine over an image: its memory, and the targets that carry out its actions.
 
 use coldpress_core::compaction::TaskMemory;
-use coldpress_core::config::{ConfigError, Streams, TierConfig};
+use coldpress_core::config::{ConfigError, Reserve, Streams, TierConfig};
 use coldpress_core::drive::{Medium, MediumError, Now, Started};
 use coldpress_core::format::{ENTRY_BYTES_MAX, Geometry, Identity, Store, TRAILER_BYTES};
 use coldpress_core::machine::{Driven, Driver, Status, Tier};
@@ -21,7 +21,20 @@ const BATCH_BYTES: usize = 64 << 10;
 pub(super) fn config(geometry: Geometry, store: Store, only_reads: bool) -> TierConfig {
     // Footers name keys by their hash, which says nothing where keys are stored as they are.
     let has_footers = geometry.identity() == Identity::KeyedHash;
-    let config = TierConfig { streams: Streams::Two, has_footers, ..TierConfig::new(geometry, store) };
+    // A device with few segments keeps one of them free, with one stream.
+    let reserve = if has_footers { Reserve::Several } else { Reserve::of_device(geometry.segment_count()) };
+    let (streams, watermark) = match reserve {
+        Reserve::Several => (Streams::Two, 1),
+        Reserve::One => (Streams::One, 0),
+    };
+    let config = TierConfig {
+        streams,
+        reserve,
+        has_footers,
+        low_watermark_segments: watermark,
+        high_watermark_segments: watermark,
+        ..TierConfig::new(geometry, store)
+    };
     if only_reads {
         let record_bytes_max = geometry.usable_bytes().saturating_sub(ENTRY_BYTES_MAX + TRAILER_BYTES);
         return TierConfig { record_bytes_max, ..config };

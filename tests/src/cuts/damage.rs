@@ -34,7 +34,7 @@ impl AddAssign for Answers {
 /// All that was ever put under each key.
 pub type Past = BTreeMap<Key, Vec<What>>;
 
-impl<const UNIT: usize, const SECTOR: usize> Device<'_, UNIT, SECTOR> {
+impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> Device<'_, UNIT, SECTOR, SEGMENTS> {
     /// Reads every key of a flash that may be damaged.
     ///
     /// # Panics
@@ -92,8 +92,8 @@ const fn tells_of_damage(report: &MountReport) -> bool {
 /// # Panics
 /// Where a mount fails, a key reads as a value that was never put under it, or nothing can be written any more. Also where a
 /// key reads as an older value and no damage is reported.
-pub fn flip_everywhere<const UNIT: usize, const SECTOR: usize>(
-    lasting: &Lasting<UNIT, SECTOR>,
+pub fn flip_everywhere<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
+    lasting: &Lasting<UNIT, SECTOR, SEGMENTS>,
     past: &Past,
 ) -> [Answers; 2] {
     let (mut store, mut sums) = (Store::default(), [Answers::default(); 2]);
@@ -122,10 +122,10 @@ pub fn flip_everywhere<const UNIT: usize, const SECTOR: usize>(
     sums
 }
 
-fn power_up_and<T, const UNIT: usize, const SECTOR: usize>(
-    store: &mut Store,
-    lasting: &mut Lasting<UNIT, SECTOR>,
-    life: impl FnOnce(&mut Device<'_, UNIT, SECTOR>) -> Result<T, Cut>,
+fn power_up_and<T, const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
+    store: &mut Store<SEGMENTS>,
+    lasting: &mut Lasting<UNIT, SECTOR, SEGMENTS>,
+    life: impl FnOnce(&mut Device<'_, UNIT, SECTOR, SEGMENTS>) -> Result<T, Cut>,
 ) -> T {
     let done = Device::power_up(store, lasting).and_then(|mut device| life(&mut device));
     done.unwrap_or_else(|Cut| panic!("no cut is to come"))

@@ -18,8 +18,8 @@ use crate::driver::{AnyTier, AwaitedTier, Driver};
 use crate::flash::{self, Flash, Waiting};
 use crate::sim::{Do, Key, Oracle, What, key_bytes};
 
-/// Segments of the small flash: the fewest that a tier takes, and two.
-const SEGMENTS: usize = 14;
+/// Segments of the small flash of most histories.
+pub const SEGMENTS: usize = 14;
 /// Keys that the histories use at most.
 const KEYS: usize = 48;
 /// The longest record.
@@ -33,14 +33,15 @@ const BUDGET: u32 = 8;
 /// When the first life begins, in seconds of the wall clock.
 const BEGINNING_S: u32 = 1_000;
 
-type Memory<const TASKS: usize> = FlashMemory<SEGMENTS, { buckets_for(KEYS) }, RECORD_BYTES, TASKS>;
+type Memory<const SEGMENTS: usize, const TASKS: usize> =
+    FlashMemory<SEGMENTS, { buckets_for(KEYS) }, RECORD_BYTES, TASKS>;
 
 type Tier<'d, const UNIT: usize, const SECTOR: usize> =
     AnyTier<'d, NorMedium<&'d mut Flash<UNIT, SECTOR>>, &'d mut Flash<UNIT, SECTOR>>;
 
-/// A small flash with a tier: `UNIT` bytes are programmed as one, `SECTOR` bytes are a segment.
+/// A small flash with a tier: `UNIT` bytes are programmed as one, `SECTOR` bytes are one of `SEGMENTS` segments.
 #[derive(Debug, Clone, Copy)]
-pub struct Setup<const UNIT: usize, const SECTOR: usize> {
+pub struct Setup<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> {
     /// The value that blank bytes read as.
     pub erase_value: u8,
     /// The driver of the flash.
@@ -51,14 +52,14 @@ pub struct Setup<const UNIT: usize, const SECTOR: usize> {
 
 /// The memory of a tier, used for one power-up after the other.
 #[derive(Debug)]
-pub struct Store {
+pub struct Store<const SEGMENTS: usize> {
     /// Of a tier that takes tasks.
-    full: Box<Memory<1>>,
+    full: Box<Memory<SEGMENTS, 1>>,
     /// Of one that takes none.
-    small: Box<Memory<0>>,
+    small: Box<Memory<SEGMENTS, 0>>,
 }
 
-impl Default for Store {
+impl<const SEGMENTS: usize> Default for Store<SEGMENTS> {
     fn default() -> Self {
         Self { full: Box::new(Memory::new()), small: Box::new(Memory::without_tasks()) }
     }
@@ -66,7 +67,7 @@ impl Default for Store {
 
 /// The lasting state: the flash, the clients' knowledge of it, and time.
 #[derive(Debug, Clone)]
-pub struct Lasting<const UNIT: usize, const SECTOR: usize> {
+pub struct Lasting<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> {
     /// The flash.
     pub flash: Flash<UNIT, SECTOR>,
     /// The clients' knowledge.
@@ -77,7 +78,7 @@ pub struct Lasting<const UNIT: usize, const SECTOR: usize> {
     has_tasks: bool,
 }
 
-impl<const UNIT: usize, const SECTOR: usize> Lasting<UNIT, SECTOR> {
+impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> Lasting<UNIT, SECTOR, SEGMENTS> {
     /// A digest of it that ignores the counts of past operations.
     #[must_use]
     pub fn digest(&self) -> u64 {
@@ -91,7 +92,7 @@ impl<const UNIT: usize, const SECTOR: usize> Lasting<UNIT, SECTOR> {
 
 /// A moment just before a change of the flash.
 #[derive(Debug, Clone)]
-pub struct Moment<const UNIT: usize, const SECTOR: usize> {
+pub struct Moment<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> {
     /// The flash, and the change.
     pub flash: flash::Moment<UNIT, SECTOR>,
     oracle: Oracle,
@@ -100,10 +101,10 @@ pub struct Moment<const UNIT: usize, const SECTOR: usize> {
     has_tasks: bool,
 }
 
-impl<const UNIT: usize, const SECTOR: usize> Moment<UNIT, SECTOR> {
+impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> Moment<UNIT, SECTOR, SEGMENTS> {
     /// The state that a cut here leaves.
     #[must_use]
-    pub fn torn(&self, tear: flash::Tear) -> Lasting<UNIT, SECTOR> {
+    pub fn torn(&self, tear: flash::Tear) -> Lasting<UNIT, SECTOR, SEGMENTS> {
         Lasting {
             flash: self.flash.torn(tear),
             oracle: self.oracle.clone(),
@@ -118,10 +119,10 @@ impl<const UNIT: usize, const SECTOR: usize> Moment<UNIT, SECTOR> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut;
 
-impl<const UNIT: usize, const SECTOR: usize> Setup<UNIT, SECTOR> {
+impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> Setup<UNIT, SECTOR, SEGMENTS> {
     /// Flash that was never written.
     #[must_use]
-    pub fn blank(&self) -> Lasting<UNIT, SECTOR> {
+    pub fn blank(&self) -> Lasting<UNIT, SECTOR, SEGMENTS> {
         let flash = Flash::new(SEGMENTS, self.erase_value);
         let Self { driver, has_tasks, .. } = *self;
         Lasting { flash, oracle: Oracle::default(), now_ms: 0, driver, has_tasks }
@@ -132,7 +133,7 @@ impl<const UNIT: usize, const SECTOR: usize> Setup<UNIT, SECTOR> {
     /// # Panics
     /// Where an answer is wrong.
     #[must_use]
-    pub fn moments(&self, script: &[Do]) -> Vec<Moment<UNIT, SECTOR>> {
+    pub fn moments(&self, script: &[Do]) -> Vec<Moment<UNIT, SECTOR, SEGMENTS>> {
         let (mut store, mut lasting) = (Store::default(), self.blank());
         recorded(&mut store, &mut lasting, |device| {
             device.check_recovered();
@@ -144,13 +145,13 @@ impl<const UNIT: usize, const SECTOR: usize> Setup<UNIT, SECTOR> {
     }
 }
 
-impl<const UNIT: usize, const SECTOR: usize> Setup<UNIT, SECTOR> {
+impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> Setup<UNIT, SECTOR, SEGMENTS> {
     /// Runs a history on blank flash; returns the state it leaves, and all that was put.
     ///
     /// # Panics
     /// Where an answer is wrong.
     #[must_use]
-    pub fn lived(&self, script: &[Do]) -> (Lasting<UNIT, SECTOR>, Past) {
+    pub fn lived(&self, script: &[Do]) -> (Lasting<UNIT, SECTOR, SEGMENTS>, Past) {
         let (mut store, mut lasting, mut past) = (Store::default(), self.blank(), Past::new());
         let lived = Device::power_up(&mut store, &mut lasting).and_then(|mut device| {
             for step in script {
@@ -167,11 +168,11 @@ impl<const UNIT: usize, const SECTOR: usize> Setup<UNIT, SECTOR> {
 }
 
 /// Runs a life with a tape and returns its moments.
-pub(super) fn recorded<const UNIT: usize, const SECTOR: usize>(
-    store: &mut Store,
-    lasting: &mut Lasting<UNIT, SECTOR>,
-    life: impl FnOnce(&mut Device<'_, UNIT, SECTOR>) -> Result<(), Cut>,
-) -> Vec<Moment<UNIT, SECTOR>> {
+pub(super) fn recorded<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
+    store: &mut Store<SEGMENTS>,
+    lasting: &mut Lasting<UNIT, SECTOR, SEGMENTS>,
+    life: impl FnOnce(&mut Device<'_, UNIT, SECTOR, SEGMENTS>) -> Result<(), Cut>,
+) -> Vec<Moment<UNIT, SECTOR, SEGMENTS>> {
     lasting.flash.keep_tape();
     let (driver, has_tasks) = (lasting.driver, lasting.has_tasks);
     let mut device = Device::power_up(store, lasting).unwrap_or_else(|Cut| panic!("no cut is to come"));
@@ -186,7 +187,7 @@ pub(super) fn recorded<const UNIT: usize, const SECTOR: usize>(
 
 /// The tier while it has power.
 #[derive(Debug)]
-pub struct Device<'d, const UNIT: usize, const SECTOR: usize> {
+pub struct Device<'d, const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> {
     tier: Tier<'d, UNIT, SECTOR>,
     pub(super) oracle: &'d mut Oracle,
     now_ms: &'d mut u64,
@@ -198,7 +199,7 @@ pub struct Device<'d, const UNIT: usize, const SECTOR: usize> {
     pub report: MountReport,
 }
 
-impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
+impl<'d, const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> Device<'d, UNIT, SECTOR, SEGMENTS> {
     /// Gives power, and mounts.
     ///
     /// # Errors
@@ -206,14 +207,20 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
     ///
     /// # Panics
     /// Where the mount fails.
-    pub fn power_up(store: &'d mut Store, lasting: &'d mut Lasting<UNIT, SECTOR>) -> Result<Self, Cut> {
+    pub fn power_up(
+        store: &'d mut Store<SEGMENTS>,
+        lasting: &'d mut Lasting<UNIT, SECTOR, SEGMENTS>,
+    ) -> Result<Self, Cut> {
         let mut device = Self::unmounted(store, lasting);
         device.mount()?;
         Ok(device)
     }
 
     /// Gives power.
-    pub(super) fn unmounted(store: &'d mut Store, lasting: &'d mut Lasting<UNIT, SECTOR>) -> Self {
+    pub(super) fn unmounted(
+        store: &'d mut Store<SEGMENTS>,
+        lasting: &'d mut Lasting<UNIT, SECTOR, SEGMENTS>,
+    ) -> Self {
         let Lasting { flash, oracle, now_ms, driver, has_tasks } = lasting;
         let tier = match has_tasks {
             true => Self::built(&mut store.full, flash, *driver),
@@ -224,7 +231,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
     }
 
     fn built<const TASKS: usize>(
-        memory: &'d mut Memory<TASKS>,
+        memory: &'d mut Memory<SEGMENTS, TASKS>,
         flash: &'d mut Flash<UNIT, SECTOR>,
         driver: Driver,
     ) -> Tier<'d, UNIT, SECTOR> {

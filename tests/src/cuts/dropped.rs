@@ -59,7 +59,10 @@ enum End {
 ///
 /// # Panics
 /// Where an answer is wrong.
-pub fn drop_everywhere<const UNIT: usize, const SECTOR: usize>(erase_value: u8, script: &[Do]) -> Dropped {
+pub fn drop_everywhere<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
+    erase_value: u8,
+    script: &[Do],
+) -> Dropped {
     let (mut tried, mut store) = (Dropped::default(), Store::default());
     loop {
         let at = tried.points;
@@ -69,7 +72,7 @@ pub fn drop_everywhere<const UNIT: usize, const SECTOR: usize>(erase_value: u8, 
         while let Some(seed) = tear {
             for next in Next::ALL {
                 let point = Point { at, tear, next, again: None };
-                match live::<UNIT, SECTOR>(erase_value, script, point, &mut store) {
+                match live::<UNIT, SECTOR, SEGMENTS>(erase_value, script, point, &mut store) {
                     End::Whole => return tried,
                     End::Dropped(ways) => tears = ways,
                     End::Once => panic!("the history has no second drop"),
@@ -81,7 +84,7 @@ pub fn drop_everywhere<const UNIT: usize, const SECTOR: usize>(erase_value: u8, 
             tear = Some(seed + step as u64).filter(|seed| *seed < tears as u64);
         }
         for next in Next::ALL.into_iter().filter(|_| tears > 0) {
-            live::<UNIT, SECTOR>(
+            live::<UNIT, SECTOR, SEGMENTS>(
                 erase_value,
                 script,
                 Point { at, tear: None, next, again: None },
@@ -97,13 +100,16 @@ pub fn drop_everywhere<const UNIT: usize, const SECTOR: usize>(erase_value: u8, 
 ///
 /// # Panics
 /// Where an answer is wrong.
-pub fn drop_twice<const UNIT: usize, const SECTOR: usize>(erase_value: u8, script: &[Do]) -> Dropped {
+pub fn drop_twice<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
+    erase_value: u8,
+    script: &[Do],
+) -> Dropped {
     let (mut tried, mut store) = (Dropped::default(), Store::default());
     loop {
         for next in Next::ALL {
             for again in 0.. {
                 let point = Point { at: tried.points, tear: None, next, again: Some(again) };
-                match live::<UNIT, SECTOR>(erase_value, script, point, &mut store) {
+                match live::<UNIT, SECTOR, SEGMENTS>(erase_value, script, point, &mut store) {
                     End::Whole => return tried,
                     End::Once => break,
                     End::Dropped(_) => (tried.cases, tried.twice) = (tried.cases + 1, tried.twice + 1),
@@ -115,17 +121,18 @@ pub fn drop_twice<const UNIT: usize, const SECTOR: usize>(erase_value: u8, scrip
 }
 
 /// Lives a history on blank flash, with a future dropped at a point.
-fn live<const UNIT: usize, const SECTOR: usize>(
+fn live<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
     erase_value: u8,
     script: &[Do],
     point: Point,
-    store: &mut Store,
+    store: &mut Store<SEGMENTS>,
 ) -> End {
     in_case(
         || format!("units of {UNIT}, {point:?}"),
         || {
             let mut lasting =
-                Setup::<UNIT, SECTOR> { erase_value, driver: Driver::Async, has_tasks: true }.blank();
+                Setup::<UNIT, SECTOR, SEGMENTS> { erase_value, driver: Driver::Async, has_tasks: true }
+                    .blank();
             let end = live_on(&mut lasting, script, point, store);
             for driver in Driver::BOTH.into_iter().filter(|_| end != End::Whole) {
                 lasting.driver = driver;
@@ -138,11 +145,11 @@ fn live<const UNIT: usize, const SECTOR: usize>(
     )
 }
 
-fn live_on<const UNIT: usize, const SECTOR: usize>(
-    lasting: &mut Lasting<UNIT, SECTOR>,
+fn live_on<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
+    lasting: &mut Lasting<UNIT, SECTOR, SEGMENTS>,
     script: &[Do],
     point: Point,
-    store: &mut Store,
+    store: &mut Store<SEGMENTS>,
 ) -> End {
     let mut device = Device::unmounted(store, lasting);
     device.drop_after(point.at, point.tear);
@@ -169,11 +176,11 @@ fn live_on<const UNIT: usize, const SECTOR: usize>(
 }
 
 /// Makes a call, and where it is dropped, once more.
-fn again<'d, const UNIT: usize, const SECTOR: usize>(
-    device: &mut Device<'d, UNIT, SECTOR>,
+fn again<'d, const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
+    device: &mut Device<'d, UNIT, SECTOR, SEGMENTS>,
     drop_after: Option<u64>,
     end: &mut End,
-    mut call: impl FnMut(&mut Device<'d, UNIT, SECTOR>) -> Result<(), Cut>,
+    mut call: impl FnMut(&mut Device<'d, UNIT, SECTOR, SEGMENTS>) -> Result<(), Cut>,
 ) {
     if let Some(points) = drop_after {
         device.drop_after(points, None);

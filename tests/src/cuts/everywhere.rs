@@ -8,9 +8,9 @@ use crate::sim::{Do, STRIDE, Tried, in_case, offset};
 
 /// Tears every moment of a history in every way, mounts, and checks; then does `after`, checks, mounts once more, and checks
 /// again.
-pub fn cut_everywhere<const UNIT: usize, const SECTOR: usize>(
-    _: &Setup<UNIT, SECTOR>,
-    moments: &[Moment<UNIT, SECTOR>],
+pub fn cut_everywhere<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
+    _: &Setup<UNIT, SECTOR, SEGMENTS>,
+    moments: &[Moment<UNIT, SECTOR, SEGMENTS>],
     after: &[Do],
 ) -> Tried {
     let mut tried = Tried { moments: moments.len(), ..Tried::default() };
@@ -23,9 +23,9 @@ pub fn cut_everywhere<const UNIT: usize, const SECTOR: usize>(
 }
 
 /// Tears every moment of a history in every way, and then every moment of the recovery and of `after` in every way.
-pub fn cut_twice<const UNIT: usize, const SECTOR: usize>(
-    _: &Setup<UNIT, SECTOR>,
-    moments: &[Moment<UNIT, SECTOR>],
+pub fn cut_twice<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
+    _: &Setup<UNIT, SECTOR, SEGMENTS>,
+    moments: &[Moment<UNIT, SECTOR, SEGMENTS>],
     after: &[Do],
 ) -> Tried {
     let mut tried = Tried { moments: moments.len(), ..Tried::default() };
@@ -43,11 +43,11 @@ pub fn cut_twice<const UNIT: usize, const SECTOR: usize>(
 }
 
 /// Hands on the state that each cut leaves, except those seen before.
-fn each_cut<const UNIT: usize, const SECTOR: usize>(
-    moments: &[Moment<UNIT, SECTOR>],
+fn each_cut<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
+    moments: &[Moment<UNIT, SECTOR, SEGMENTS>],
     tried: &mut Tried,
     seen: &mut BTreeSet<u64>,
-    mut then: impl FnMut(Lasting<UNIT, SECTOR>),
+    mut then: impl FnMut(Lasting<UNIT, SECTOR, SEGMENTS>),
 ) {
     for (at, moment) in moments.iter().enumerate() {
         for tear in moment.flash.tears().into_iter().skip(offset(at)).step_by(STRIDE) {
@@ -61,21 +61,21 @@ fn each_cut<const UNIT: usize, const SECTOR: usize>(
     }
 }
 
-fn describe<const UNIT: usize, const SECTOR: usize>(
+fn describe<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
     at: usize,
-    moment: &Moment<UNIT, SECTOR>,
+    moment: &Moment<UNIT, SECTOR, SEGMENTS>,
     tear: Tear,
 ) -> String {
     format!("change {at}, {tear:?} of {:?}", moment.flash.change())
 }
 
 /// Mounts, checks, goes on, checks.
-fn survive<const UNIT: usize, const SECTOR: usize>(
-    store: &mut Store,
-    left: &mut Lasting<UNIT, SECTOR>,
+fn survive<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
+    store: &mut Store<SEGMENTS>,
+    left: &mut Lasting<UNIT, SECTOR, SEGMENTS>,
     after: &[Do],
 ) {
-    let life = |device: &mut Device<'_, UNIT, SECTOR>| {
+    let life = |device: &mut Device<'_, UNIT, SECTOR, SEGMENTS>| {
         device.check_recovered();
         after.iter().try_for_each(|step| device.follow(*step))?;
         device.check();
@@ -86,6 +86,9 @@ fn survive<const UNIT: usize, const SECTOR: usize>(
 }
 
 /// Mounts and checks: nothing more may be lost.
-fn again<const UNIT: usize, const SECTOR: usize>(store: &mut Store, left: &mut Lasting<UNIT, SECTOR>) {
+fn again<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
+    store: &mut Store<SEGMENTS>,
+    left: &mut Lasting<UNIT, SECTOR, SEGMENTS>,
+) {
     survive(store, left, &[]);
 }

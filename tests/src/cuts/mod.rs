@@ -13,7 +13,7 @@ mod often;
 
 pub use crate::driver::Driver;
 pub use damage::{Answers, Past, flip_everywhere};
-pub use device::{Cut, Device, Lasting, Moment, Setup, Store};
+pub use device::{Cut, Device, Lasting, Moment, SEGMENTS, Setup, Store};
 pub use dropped::{Dropped, drop_everywhere, drop_twice};
 pub use everywhere::{cut_everywhere, cut_twice};
 pub use often::{Lives, cut_often};

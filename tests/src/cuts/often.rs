@@ -20,8 +20,8 @@ pub struct Lives {
 
 /// Lives one life for each seed: mounts, does random steps until the power is cut, checks the state that is left, and begins
 /// again. One cut in three interrupts the mount after the cut before.
-pub fn cut_often<const UNIT: usize, const SECTOR: usize>(
-    setup: &Setup<UNIT, SECTOR>,
+pub fn cut_often<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
+    setup: &Setup<UNIT, SECTOR, SEGMENTS>,
     lives: &Lives,
     seeds: core::ops::Range<u64>,
 ) {
@@ -31,11 +31,11 @@ pub fn cut_often<const UNIT: usize, const SECTOR: usize>(
     }
 }
 
-fn live<const UNIT: usize, const SECTOR: usize>(
-    setup: &Setup<UNIT, SECTOR>,
+fn live<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
+    setup: &Setup<UNIT, SECTOR, SEGMENTS>,
     lives: &Lives,
     seed: u64,
-    store: &mut Store,
+    store: &mut Store<SEGMENTS>,
 ) {
     let mut rng = Rng::new(seed);
     let mut lasting = setup.blank();

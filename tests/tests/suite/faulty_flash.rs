@@ -14,6 +14,8 @@ pub(crate) struct Plan {
     pub(crate) changes: Cell<u64>,
     /// Changes before the power is cut.
     pub(crate) cut_in: Cell<Option<u64>>,
+    /// Changes before some fail in a row, and how many do.
+    pub(crate) fails_in: Cell<Option<(u64, u64)>>,
     pub(crate) failed: Cell<u64>,
 }
 
@@ -22,6 +24,18 @@ impl Plan {
         let strikes = share > 0 && self.rng.borrow_mut().below(10_000) < share;
         self.failed.set(self.failed.get() + u64::from(strikes));
         strikes
+    }
+
+    /// Whether this change is one of those in a row that fail.
+    fn fails_now(&self) -> bool {
+        let (fails, next) = match self.fails_in.get() {
+            None | Some((_, 0)) => (false, None),
+            Some((0, many)) => (true, Some((0, many - 1))),
+            Some((left, many)) => (false, Some((left - 1, many))),
+        };
+        self.fails_in.set(next);
+        self.failed.set(self.failed.get() + u64::from(fails));
+        fails
     }
 }
 
@@ -49,7 +63,8 @@ impl<const UNIT: usize, const SECTOR: usize> Faulty<'_, UNIT, SECTOR> {
         }
         let left = self.plan.cut_in.get();
         self.plan.cut_in.set(left.map(|left| left.saturating_sub(1)));
-        let (is_cut, fails) = (left == Some(0), self.plan.strikes(self.plan.changes.get()));
+        let (is_cut, strikes) = (left == Some(0), self.plan.strikes(self.plan.changes.get()));
+        let fails = self.plan.fails_now() || strikes;
         if is_cut || fails {
             self.flash.cut_after(0, self.plan.rng.borrow_mut().next_u64());
         }

@@ -63,12 +63,14 @@ fn assert_image<const KEYS: usize, const VALUE: usize>(path: &Path, overwrites: 
     assert_eq!(image.mount_report().damaged_records, 0);
     let mut model = Model::<KEYS>::new();
     model.recall(overwrites);
-    model.expire();
+    let expired = model.expire() as usize;
     for (key, version) in model.iter() {
         let wanted = version.map(|version| value_of::<VALUE>(key, version).to_vec());
         assert_eq!(image.get(&key_bytes(key), image.clock_s()).unwrap(), wanted, "key {key}");
     }
-    assert_eq!(image.len(), model.len() + 1, "and the key that counts the lives");
+    // And the key that counts the lives. A mount counts expired values whose segments were not cleaned since.
+    let keys = model.len() + 1;
+    assert!((keys..=keys + expired).contains(&image.len()), "{} keys, expected {keys}", image.len());
 }
 
 #[test]

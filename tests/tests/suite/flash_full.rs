@@ -7,17 +7,19 @@ use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, 
 use coldpress_tests::flash::Flash;
 use coldpress_tests::sim::Rng;
 
-type Device = Flash<4, 512>;
-type Memory = FlashMemory<14, { buckets_for(120) }, 96>;
-type Tier<'m> = FlashTier<'m, NorMedium<&'m mut Device>>;
+type Memory<const SEGMENTS: usize> = FlashMemory<SEGMENTS, { buckets_for(600) }, 96>;
+type Tier<'m, const UNIT: usize, const SECTOR: usize> = FlashTier<'m, NorMedium<&'m mut Flash<UNIT, SECTOR>>>;
 
 /// The contents that a key may have: the acknowledged value, or one whose put was cut.
 type Model = BTreeMap<u32, Vec<u32>>;
 
 const NOW: Now = Now { monotonic_ms: 1, wall_s: 50 };
 
-fn built<'m>(memory: &'m mut Memory, flash: &'m mut Device) -> Tier<'m> {
-    match FlashTier::new(FlashConfig::new(512, 1), memory, NorMedium::new(flash)) {
+fn built<'m, const U: usize, const S: usize, const N: usize>(
+    memory: &'m mut Memory<N>,
+    flash: &'m mut Flash<U, S>,
+) -> Tier<'m, U, S> {
+    match FlashTier::new(FlashConfig::new(S as u32, 1), memory, NorMedium::new(flash)) {
         Ok(tier) => tier,
         Err(error) => panic!("{error}"),
     }
@@ -28,7 +30,11 @@ fn value(key: u32, version: u32, bytes: usize) -> Vec<u8> {
 }
 
 /// Puts until the value is taken, the power is gone, or no progress is made.
-fn put(tier: &mut Tier<'_>, key: u32, value: &[u8]) -> Result<(), PutError> {
+fn put<const U: usize, const S: usize>(
+    tier: &mut Tier<'_, U, S>,
+    key: u32,
+    value: &[u8],
+) -> Result<(), PutError> {
     for _ in 0..2_000 {
         match tier.put(NOW, &key.to_le_bytes(), value) {
             Err(PutError::NeedsCompaction) if tier.medium().flash().has_power() => drop(tier.poll(NOW, 8)),
@@ -38,7 +44,7 @@ fn put(tier: &mut Tier<'_>, key: u32, value: &[u8]) -> Result<(), PutError> {
     panic!("I-GC-2: key {key} is put off for ever\n{:?}", tier.stats());
 }
 
-fn check(tier: &mut Tier<'_>, model: &mut Model, bytes: usize) {
+fn check<const U: usize, const S: usize>(tier: &mut Tier<'_, U, S>, model: &mut Model, bytes: usize) {
     let mut out = [0; 96];
     for (key, versions) in model {
         let found = tier.get(NOW, &key.to_le_bytes(), &mut out).map(|found| found.map(<[u8]>::to_vec));
@@ -50,9 +56,9 @@ fn check(tier: &mut Tier<'_>, model: &mut Model, bytes: usize) {
     }
 }
 
-fn fill(tier: &mut Tier<'_>, bytes: usize) -> Model {
+fn fill<const U: usize, const S: usize>(tier: &mut Tier<'_, U, S>, bytes: usize) -> Model {
     let mut model = Model::new();
-    for key in 0..1_000 {
+    for key in 0..10_000 {
         match put(tier, key, &value(key, 0, bytes)) {
             Ok(()) => drop(model.insert(key, vec![0])),
             Err(PutError::Full) => return model,
@@ -63,8 +69,14 @@ fn fill(tier: &mut Tier<'_>, bytes: usize) -> Model {
 }
 
 /// Lives of a few changes each on a full medium, and a longer one now and then.
-fn cut_often(bytes: usize, seed: u64, changes_max: u64) {
-    let (mut memory, mut flash, mut rng) = (Memory::new(), Device::new(14, 0xFF), Rng::new(seed));
+fn cut_often<const U: usize, const S: usize, const N: usize>(
+    bytes: usize,
+    seed: u64,
+    changes_max: u64,
+    lives: u32,
+) {
+    let mut memory = Box::new(Memory::<N>::new());
+    let (mut flash, mut rng) = (Flash::<U, S>::new(N, 0xFF), Rng::new(seed));
     let mut model = {
         let mut tier = built(&mut memory, &mut flash);
         tier.mount(NOW).unwrap();
@@ -72,7 +84,7 @@ fn cut_often(bytes: usize, seed: u64, changes_max: u64) {
     };
     let keys = model.len() as u32;
     let mut version = 0;
-    for life in 0..400u32 {
+    for life in 0..lives {
         flash.power_on();
         let is_long = life % 20 == 19;
         if !is_long {
@@ -84,7 +96,7 @@ fn cut_often(bytes: usize, seed: u64, changes_max: u64) {
         if !is_mounted {
             continue;
         }
-        let has_power = |tier: &Tier<'_>| tier.medium().flash().has_power();
+        let has_power = |tier: &Tier<'_, U, S>| tier.medium().flash().has_power();
         if has_power(&tier) {
             check(&mut tier, &mut model, bytes);
         }
@@ -110,8 +122,48 @@ fn cut_often(bytes: usize, seed: u64, changes_max: u64) {
 #[test]
 fn full_tier_cut_in_the_middle_of_compaction_always_goes_on() {
     for (bytes, changes_max) in [(8, 12), (30, 12), (30, 40), (72, 6), (72, 12), (72, 80)] {
-        for seed in 0..12 {
-            cut_often(bytes, seed, changes_max);
+        for seed in 0..6 {
+            cut_often::<4, 512, 14>(bytes, seed, changes_max, 400);
         }
     }
+}
+
+/// With 33 segments or more several are kept in reserve.
+#[test]
+fn full_tier_of_many_segments_always_goes_on() {
+    for (bytes, changes_max) in [(8, 12), (30, 40), (72, 6), (72, 80)] {
+        for seed in 0..3 {
+            cut_often::<4, 512, 33>(bytes, seed, changes_max, 200);
+        }
+    }
+}
+
+#[test]
+fn full_tier_of_longest_records_always_goes_on() {
+    for (seed, changes_max) in [6, 12, 40].into_iter().enumerate() {
+        // With an origin these records take 96 bytes.
+        cut_often::<4, 512, 14>(80, seed as u64, changes_max, 200);
+        cut_often::<4, 512, 33>(80, seed as u64, changes_max, 200);
+    }
+}
+
+#[test]
+fn full_tier_of_few_segments_always_goes_on() {
+    for (bytes, changes_max) in [(8, 12), (64, 6), (72, 40)] {
+        for seed in 0..3 {
+            cut_often::<4, 512, 2>(bytes, seed, changes_max, 300);
+            cut_often::<8, 512, 3>(bytes, seed, changes_max, 300);
+            cut_often::<32, 768, 4>(bytes, seed, changes_max, 300);
+            cut_often::<4, 512, 6>(bytes, seed, changes_max, 200);
+            cut_often::<4, 512, 8>(bytes, seed, changes_max, 100);
+            cut_often::<8, 512, 12>(bytes, seed, changes_max, 100);
+        }
+    }
+}
+
+/// Sectors as microcontrollers have them.
+#[test]
+fn full_tier_of_large_sectors_always_goes_on() {
+    cut_often::<32, 16_384, 4>(72, 1, 60, 40);
+    cut_often::<4, 4096, 2>(64, 2, 30, 100);
 }

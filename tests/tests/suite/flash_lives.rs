@@ -417,6 +417,7 @@ impl World {
             reads: shares(&mut self.rng),
             changes: shares(&mut self.rng),
             cut_in: Cell::new(is_cut.then(|| self.rng.below(changes_max))),
+            fails_in: Cell::new(None),
             failed: Cell::new(0),
         };
         let confirms = self.rng.permille(50);
@@ -442,7 +443,7 @@ impl World {
             plan.reads.set(reads);
             if mounted.is_ok() || !faulty(&tier).flash.has_power() {
                 if mounted.is_ok() {
-                    self.lived(&mut tier, is_last);
+                    self.lived::<U, S, N>(&mut tier, is_last);
                 }
                 self.seen.cuts += u64::from(!faulty(&tier).flash.has_power());
                 break;
@@ -451,7 +452,11 @@ impl World {
         self.seen.failed += plan.failed.get();
     }
 
-    fn lived<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>, is_last: bool) {
+    fn lived<const U: usize, const S: usize, const N: usize>(
+        &mut self,
+        tier: &mut Tier<'_, '_, U, S>,
+        is_last: bool,
+    ) {
         self.check_start(tier);
         for held in &mut self.keys {
             held.now.append(&mut held.or);
@@ -474,7 +479,10 @@ impl World {
             let removed = self.offer(tier, |tier, now| tier.remove(now, &name).map(drop));
             self.note(number, None, removed);
             // While a part can't be read, the remove of a key without a value is written too, and needs space and a place.
-            let is_full = matches!(removed, Err(PutError::Full | PutError::KeysKept)) && had_none;
+            // A segment with a damaged record is kept until a mount. Of few segments that may leave none to go on with.
+            let is_kept = tier.stats().quarantined_segments as usize + 1 >= N;
+            let is_full =
+                matches!(removed, Err(PutError::Full | PutError::KeysKept)) && (had_none || is_kept);
             assert!(removed == Ok(()) || is_full, "a remove always fits: {removed:?}");
             self.put(tier, number);
         }
@@ -546,7 +554,7 @@ fn lives_over<const U: usize, const S: usize, const N: usize, const B: usize>(
     }
     println!("{U} {S} {N}, {driver:?}: {seen:?}");
     assert!(seen.cuts > 50 && seen.failed > 50 && seen.longs > 50 && seen.expired > 50, "{seen:?}");
-    assert!(seen.refused > 50 && seen.behind > 50, "{seen:?}");
+    assert!(seen.refused > 20 && seen.behind > 50, "{seen:?}");
     assert_eq!(seen.dropped > 50, driver == Driver::Async, "{seen:?}");
 }
 
@@ -570,4 +578,19 @@ fn lives_with_every_fault_in_units_of_32_lose_nothing() {
 fn lives_with_a_tight_index_lose_nothing() {
     lives::<1, 512, 14, { buckets_for(20) }>(3_000..3_300);
     lives::<4, 512, 12, { buckets_for(20) }>(4_000..4_300);
+}
+
+/// One free segment is all the reserve.
+#[test]
+fn lives_with_few_segments_lose_nothing() {
+    lives::<4, 4096, 2, AMPLE>(5_000..5_300);
+    lives::<32, 4096, 3, AMPLE>(6_000..6_200);
+    lives::<8, 2048, 4, AMPLE>(7_000..7_200);
+    lives::<4, 1024, 8, { buckets_for(20) }>(8_000..8_200);
+}
+
+/// Several segments are kept in reserve.
+#[test]
+fn lives_with_many_segments_lose_nothing() {
+    lives::<4, 512, 33, AMPLE>(9_000..9_200);
 }

@@ -238,7 +238,9 @@ pub(crate) fn make<const UNIT: usize, const SECTOR: usize>(secret: Option<[u8; 1
         }
         churn(&mut device, life, &mut contents);
         bytes = device.into_flash().bytes().to_vec();
-        lacks = Census::of(&bytes).lacks(&kinds());
+        // With one free segment in reserve the headers state the time. The stored images are of an earlier build.
+        let made: Vec<_> = kinds().into_iter().filter(|kind| *kind != "time").collect();
+        lacks = Census::of(&bytes).lacks(&made);
         if lacks.is_empty() {
             state_ends(&[Image::read_from(bytes.clone()).unwrap()], &mut contents);
             return (bytes, contents);

@@ -283,7 +283,8 @@ fn record_planted_in_a_value_is_believed_only_with_the_secret() {
     let plain = Image::read_from(built(&[0x55; 60])).unwrap();
     let records = (0..geometry.segment_count()).flat_map(|at| plain.examine(at).unwrap().records);
     let note = records.into_iter().find(|record| record.key == b"note").unwrap().location;
-    let value_at = note.offset + 8 + 4;
+    // A header with an origin, and the key.
+    let value_at = note.offset + 8 + geometry.origin_bytes() + 4;
     let place = Location { offset: value_at.next_multiple_of(geometry.write_unit()) + 8, ..note };
     let header = RecordHeader {
         kind: Kind::Value,

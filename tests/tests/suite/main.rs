@@ -18,6 +18,8 @@ mod flash_full;
 mod flash_lives;
 mod flash_queue;
 mod flash_queue_drops;
+mod flash_small;
+mod flash_small_faults;
 mod flash_typed;
 mod format_versions;
 mod golden;

@@ -1,7 +1,7 @@
 //! Power cuts on a flash tier: every single one of a busy history, and every pair of a small one.
 
 use coldpress_core::compaction::CompactionTask::{CleanupExpired, CompactData};
-use coldpress_tests::cuts::{Driver, Setup, cut_everywhere, cut_twice};
+use coldpress_tests::cuts::{Driver, SEGMENTS, Setup, cut_everywhere, cut_twice};
 use coldpress_tests::sim::Do;
 
 /// Overwrites, removes and expiries until segments must be cleaned, and tasks between.
@@ -34,7 +34,7 @@ const AFTER: [Do; 5] = [Do::Put(1, 20), Do::Remove(2), Do::Put(11, 60), Do::Run(
 /// Both drivers write the same bytes, so each cut leaves the same flash. Both mount it where blank bytes are FF, else one of them.
 fn busy_cut_anywhere<const UNIT: usize, const SECTOR: usize>(erase_value: u8, drivers: &[Driver]) {
     for &driver in drivers {
-        let setup = Setup::<UNIT, SECTOR> { erase_value, driver, has_tasks: true };
+        let setup = Setup::<UNIT, SECTOR, SEGMENTS> { erase_value, driver, has_tasks: true };
         let moments = setup.moments(&busy());
         let tried = cut_everywhere(&setup, &moments, &AFTER);
         println!("units of {UNIT}, blank {erase_value:#04x}, {driver:?}: {tried:?}");
@@ -89,7 +89,7 @@ fn busy_history_without_tasks_cut_anywhere_leaves_old_or_new() {
         steps.iter().copied().filter(|step| !matches!(step, Do::Run(_))).collect()
     };
     for driver in Driver::BOTH {
-        let setup = Setup::<4, 512> { erase_value: 0xFF, driver, has_tasks: false };
+        let setup = Setup::<4, 512, SEGMENTS> { erase_value: 0xFF, driver, has_tasks: false };
         let moments = setup.moments(&without(&busy()));
         let tried = cut_everywhere(&setup, &moments, &without(&AFTER));
         println!("without tasks, {driver:?}: {tried:?}");
@@ -107,7 +107,7 @@ fn small() -> Vec<Do> {
 #[test]
 fn small_history_cut_twice_leaves_old_or_new() {
     for driver in Driver::BOTH {
-        let setup = Setup::<8, 512> { erase_value: 0xFF, driver, has_tasks: true };
+        let setup = Setup::<8, 512, SEGMENTS> { erase_value: 0xFF, driver, has_tasks: true };
         // Pairs over the async driver take three times as long: it has every fourth moment of the first cut.
         let step = if driver == Driver::Async { 4 } else { 1 };
         let moments: Vec<_> = setup.moments(&small()).into_iter().step_by(step).collect();

@@ -1,7 +1,7 @@
 //! Futures of a flash tier that are dropped: at every await point of a history, and at every pair of them.
 
 use coldpress_core::compaction::CompactionTask::{CleanupExpired, CompactData};
-use coldpress_tests::cuts::{drop_everywhere, drop_twice};
+use coldpress_tests::cuts::{SEGMENTS, drop_everywhere, drop_twice};
 use coldpress_tests::sim::Do;
 
 /// Overwrites until segments are cleaned, a remove, an expiry, and every kind of call.
@@ -13,7 +13,7 @@ fn history() -> Vec<Do> {
 }
 
 fn dropped_anywhere<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
-    let tried = drop_everywhere::<UNIT, SECTOR>(erase_value, &history());
+    let tried = drop_everywhere::<UNIT, SECTOR, SEGMENTS>(erase_value, &history());
     println!("units of {UNIT}, blank {erase_value:#04x}: {tried:?}");
     assert!(tried.points > 500 && tried.torn > 300, "{tried:?}");
 }
@@ -35,7 +35,7 @@ fn future_in_units_of_32_dropped_anywhere_leaves_old_or_new() {
 
 #[test]
 fn futures_dropped_one_after_the_other_leave_old_or_new() {
-    let tried = drop_twice::<8, 512>(0xFF, &history());
+    let tried = drop_twice::<8, 512, SEGMENTS>(0xFF, &history());
     println!("twice: {tried:?}");
     assert!(tried.points > 500 && tried.twice > 1_000, "{tried:?}");
 }

@@ -1,7 +1,7 @@
 //! Single bits of a flash that turn over.
 
 use coldpress_core::compaction::CompactionTask::CompactData;
-use coldpress_tests::cuts::{Driver, Setup, flip_everywhere};
+use coldpress_tests::cuts::{Driver, SEGMENTS, Setup, flip_everywhere};
 use coldpress_tests::sim::Do;
 
 /// Two dozen keys, half of them overwritten or removed, and some relocated.
@@ -17,7 +17,7 @@ fn history() -> Vec<Do> {
 fn flip<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
     for driver in Driver::BOTH {
         let (lasting, past) =
-            Setup::<UNIT, SECTOR> { erase_value, driver, has_tasks: true }.lived(&history());
+            Setup::<UNIT, SECTOR, SEGMENTS> { erase_value, driver, has_tasks: true }.lived(&history());
         let [before, after] = flip_everywhere(&lasting, &past);
         println!(
             "units of {UNIT}, blank {erase_value:#04x}, {driver:?}: before the mount {before:?}, after it {after:?}"

@@ -1,13 +1,13 @@
 //! Power cuts on a flash tier, many in a row, drawn from seeds.
 
-use coldpress_tests::cuts::{Driver, Lives, Setup, cut_often};
+use coldpress_tests::cuts::{Driver, Lives, SEGMENTS, Setup, cut_often};
 
 const SEEDS: u64 = if cfg!(debug_assertions) { 20 } else { 400 };
 
 fn lives<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
     // Each driver has half of the seeds.
     for (driver, first) in Driver::BOTH.into_iter().zip([0, SEEDS / 2]) {
-        let setup = Setup::<UNIT, SECTOR> { erase_value, driver, has_tasks: true };
+        let setup = Setup::<UNIT, SECTOR, SEGMENTS> { erase_value, driver, has_tasks: true };
         for (keys, value_bytes_max) in [(3, 100), (8, 60), (16, 24)] {
             for changes_max in [30, 200] {
                 let lives = Lives { keys, value_bytes_max, cuts: 24, changes_max };

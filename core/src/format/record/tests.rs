@@ -221,11 +221,11 @@ fn member_of_a_batch_reads_as_raw_with_its_mark() {
 }
 
 #[test]
-fn mark_of_a_member_beside_an_origin_or_no_key_is_refused() {
+fn mark_of_a_member_without_a_key_is_refused() {
     for tag in 0xE0..=0xFF_u8 {
         let blank_at_zero = Geometry::new(1 << 20, 16, 4, 0, Identity::KeyBytes).unwrap();
         let decoded = RecordHeader::decode(&blank_at_zero, &[&[tag][..], &[1; 32]].concat());
-        let is_keyed = matches!(tag & 3, 0 | 1) && tag & ORIGIN == 0;
+        let is_keyed = matches!(tag & 3, 0 | 1);
         assert_eq!(decoded.is_ok(), is_keyed, "{tag:#04x}");
         assert!(is_keyed || decoded == Err(RecordError::Malformed));
     }

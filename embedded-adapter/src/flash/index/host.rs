@@ -89,6 +89,21 @@ impl<M: Access> Index for IndexOnFlash<'_, '_, M> {
         }
     }
 
+    fn move_back(&mut self, hash: &KeyHash, placed: &Placed, from: SegmentIndex) -> Option<Released> {
+        let found = self.look(hash).newest;
+        self.flash.medium.forget();
+        let is_copy = |found: &Found| {
+            let at = self.location_of(found.entry.place);
+            let is_same = found.version == placed.version && found.kind == placed.kind;
+            is_same && at.segment == from && found.entry.state != State::Dead
+        };
+        let found = found.filter(is_copy)?;
+        let (copy, place) = (self.released(&found), self.place_of(placed.location));
+        self.set(hash, found.at, &Entry { place, ..found.entry });
+        self.follow_known(hash, found.entry.place, placed);
+        Some(copy)
+    }
+
     fn unwritten(&mut self, hash: &KeyHash, placed: &Placed) {
         let place = self.place_of(placed.location);
         if let Some(from) = placed.relocated_from {
