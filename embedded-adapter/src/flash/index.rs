@@ -379,6 +379,7 @@ impl<M: Access> IndexOnFlash<'_, '_, M> {
             }
             self.count_pieces(hash, false, state == State::Value);
             self.index.due.note(placed.expires_s);
+            self.note_known(hash, placed);
             return Some(Published::Live(None));
         };
         self.index.count_up(found.at);
@@ -392,6 +393,7 @@ impl<M: Access> IndexOnFlash<'_, '_, M> {
         self.index.due.note(placed.expires_s);
         let copies = found.entry.copies.saturating_add(1).min(COPIES_MAX);
         self.set(hash, found.at, &Entry { place, state, copies });
+        self.note_known(hash, placed);
         Some(Published::Live(was_live.then(|| self.released(&found))))
     }
 
@@ -436,6 +438,23 @@ impl<M: Access> IndexOnFlash<'_, '_, M> {
         self.set(hash, at, &Entry { place, state, copies });
         self.follow_known(hash, old_place, placed);
         Published::Live(Some(Released { location: from, record_bytes: placed.relocated_bytes }))
+    }
+
+    /// A second look found a record of the key that is being written. Publication must replace its entry, and not add another.
+    fn note_known(&mut self, hash: &KeyHash, placed: &Placed) {
+        let place = self.place_of(placed.location);
+        let Some(known) = self.index.known.get_mut(hash) else { return };
+        known.newest = self.index.table.live_at(hash, place).map(|(at, entry)| Found {
+            at,
+            entry,
+            version: placed.version,
+            record_bytes: placed.record_bytes,
+            expires_s: placed.expires_s,
+            // Publication does not ask for it.
+            codec: CodecId::Raw,
+            kind: placed.kind,
+            is_ghost: false,
+        });
     }
 
     /// The record of the key that is being written lies elsewhere now.

@@ -83,7 +83,11 @@ fn run(tier: &mut Tier<'_, '_>, task: CompactionTask) -> coldpress_core::compact
     panic!("no report: {:?}", tier.stats());
 }
 
-fn built<'m, 'f>(memory: &'m mut Memory, flash: Ram<4, 512>, unread: &'f Cell<(u32, u32)>) -> Tier<'m, 'f> {
+fn built<'m, 'f, const SEGMENTS: usize>(
+    memory: &'m mut FlashMemory<SEGMENTS, { buckets_for(80) }, 96>,
+    flash: Ram<4, 512>,
+    unread: &'f Cell<(u32, u32)>,
+) -> Tier<'m, 'f> {
     let medium = Away { flash: NorMedium::new(flash), unread };
     FlashTier::new(FlashConfig::new(SECTOR, 1), memory, medium).unwrap()
 }
@@ -231,4 +235,43 @@ fn long_value_begun_while_a_sector_is_unread_spares_the_old() {
         }
     }
     assert!(refused > 0);
+}
+
+/// The second look finds older records of keys that are being put. The flash is full, so puts wait for it.
+#[test]
+fn second_look_during_puts_leaves_one_entry_a_key() {
+    const FEW: usize = 4;
+    type Memory = FlashMemory<FEW, { buckets_for(80) }, 96>;
+    let readable = Cell::new((0, 0));
+    let (mut memory, mut keys) = (Memory::new(), 0);
+    let mut tier = built(&mut memory, Ram::new(FEW), &readable);
+    tier.mount(NOW).unwrap();
+    while tier.stats().charged_bytes + 44 <= tier.stats().charge_bytes_max {
+        put(&mut tier, keys, 0);
+        keys += 1;
+    }
+    for round in 0..20 {
+        (0..keys).for_each(|key| put(&mut tier, key, round));
+    }
+    let flash = tier.into_medium().flash.into_flash();
+    for sector in 0..FEW as u32 {
+        for polls in 0..keys {
+            let unread = Cell::new((sector * SECTOR, (sector + 1) * SECTOR));
+            let mut memory = Memory::new();
+            let mut tier = built(&mut memory, flash.clone(), &unread);
+            tier.mount(NOW).unwrap();
+            unread.set((0, 0));
+            // Each key is once the one that waits.
+            for key in 0..keys {
+                put(&mut tier, (key + polls) % keys, 20);
+            }
+            while !tier.poll(NOW, 8).is_idle {}
+            for key in 0..keys {
+                let mut out = [0; 96];
+                let found = tier.get(NOW, &key.to_le_bytes(), &mut out).unwrap();
+                assert_eq!(found, Some(&value(key, 20)[..]), "key {key}, sector {sector}, {polls} steps");
+            }
+            assert_eq!(tier.len(), keys, "sector {sector}, {polls} steps: one live entry a key");
+        }
+    }
 }
