@@ -138,7 +138,7 @@ fn reads(sizes: Sizes) -> Case {
     Case { steps, ..case(sizes, "1 KiB", 1024) }
 }
 
-/// Gets of short and of long values, and of few that every cache holds.
+/// Gets of short and of long values, and of few that take less than every cache.
 fn gets(sizes: Sizes) -> Vec<Case> {
     if sizes.is_quick {
         return Vec::new();
