@@ -101,6 +101,9 @@ mod api;
 
 pub mod cache;
 
+#[cfg(feature = "archive")]
+pub mod archive;
+
 #[doc = include_str!("../GUIDE.md")]
 pub mod guide {}
 

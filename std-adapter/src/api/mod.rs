@@ -40,6 +40,8 @@ pub use self::coordinator::{
     init_cold_tier,
 };
 pub use self::error::Error;
+#[cfg(feature = "archive")]
+pub(crate) use self::futures::{HeldTier, TierIdentity};
 pub use self::handle::ColdTierHandle;
 pub use self::iterate::{Entries, Keys};
 pub use self::open::ColdTier;

@@ -327,6 +327,10 @@ impl ColdTier {
             },
             hash_key: store.hash_key,
             seed: store.seed(&config.geometry),
+            #[cfg(feature = "archive")]
+            store_id: store.id,
+            #[cfg(feature = "archive")]
+            schema: settings.schema.clone(),
             clock: settings.clock,
             telling: Mutex::new(()),
             is_file_lost: AtomicBool::new(false),

@@ -45,6 +45,11 @@ pub(crate) struct Open {
     pub(crate) hash_key: [u8; HASH_KEY_BYTES],
     /// The start of record checksums.
     pub(crate) seed: Seed,
+    /// The number of the store, and the schema of its values.
+    #[cfg(feature = "archive")]
+    pub(crate) store_id: u64,
+    #[cfg(feature = "archive")]
+    pub(crate) schema: Option<Box<str>>,
     pub(crate) clock: &'static dyn Clock,
     /// Held while all partitions get a message, so that each gets the same one last.
     pub(crate) telling: Mutex<()>,

@@ -86,8 +86,17 @@ impl Worker<'_> {
         supply.post_backed(self.tier.backed_segments(), self.tier.is_out_of_space());
     }
 
+    /// Whether a backup holds segments: then no bytes change that it did not see change.
+    const fn is_held(&self) -> bool {
+        #[cfg(feature = "archive")]
+        return self.hold.is_some();
+        #[cfg(not(feature = "archive"))]
+        return false;
+    }
+
     /// Where there is no other work, gives back the blocks of one segment that is not needed any more; tells whether it did.
     pub(super) fn give_back_surplus(&mut self, is_idle: bool) -> bool {
+        let is_idle = is_idle && !self.is_held();
         let surplus = if is_idle { self.tier.take_surplus() } else { None };
         if let Some(segment) = surplus {
             let segment_bytes = u64::from(self.terms.geometry.segment_bytes());

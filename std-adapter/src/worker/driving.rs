@@ -92,6 +92,8 @@ impl Worker<'_> {
         if self.is_read_only && !matches!(action, Action::Read { .. }) {
             return self.refuse_to_write(now, action);
         }
+        #[cfg(feature = "archive")]
+        self.copy_held(&action);
         let ticket = action.ticket();
         let mut operations = Operations {
             medium: self.medium.as_mut(),

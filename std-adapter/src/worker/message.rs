@@ -38,6 +38,9 @@ pub(crate) enum Message {
     Background(Option<Background>),
     /// Shows the segments.
     Segments(Sender<Vec<SegmentView>>),
+    /// Holds segments for a backup.
+    #[cfg(feature = "archive")]
+    Hold(super::holding::HoldRequest),
     /// Writes and syncs the rest, and ends; at `ends_ms` in any case.
     Close { ends_ms: u64, outcome: Sender<Result<(), CloseError>>, span: Span },
 }

@@ -10,6 +10,8 @@ mod closing;
 mod driving;
 mod explaining;
 mod failing;
+#[cfg(feature = "archive")]
+mod holding;
 mod linger;
 mod memory;
 mod message;
@@ -42,6 +44,8 @@ use self::closing::Closing;
 use self::driving::Given;
 use self::explaining::Explaining;
 use self::failing::Failing;
+#[cfg(feature = "archive")]
+pub(crate) use self::holding::{HeldSegment, HoldLost, HoldRequest, TakenSegment};
 use self::linger::Linger;
 pub(crate) use self::linger::stay_awake_until;
 use self::memory::Buffers;
@@ -190,6 +194,9 @@ pub(crate) struct Worker<'m> {
     /// When the file was last seen in its place.
     in_place_ms: u64,
     failing: Failing,
+    /// The segments that a backup holds.
+    #[cfg(feature = "archive")]
+    hold: Option<holding::SegmentHold>,
 }
 
 /// Poisons the partition unless the worker ended in order.
@@ -329,6 +336,8 @@ impl<'m> Worker<'m> {
             mount_failure: None,
             in_place_ms: monotonic_ms(),
             failing: Failing::default(),
+            #[cfg(feature = "archive")]
+            hold: None,
         }
     }
 
@@ -481,6 +490,8 @@ impl<'m> Worker<'m> {
             | Message::Segments(_) => {
                 self.shared.admission.budget.give_back_message();
             }
+            #[cfg(feature = "archive")]
+            Message::Hold(_) => self.shared.admission.budget.give_back_message(),
         }
         match message {
             Message::Dirty { hash, waiter, has_time } => {
@@ -505,6 +516,8 @@ impl<'m> Worker<'m> {
                 let view = |(index, segment)| SegmentView::new(self.partition, index, segment, segment_bytes);
                 let _ = reply.try_send((0..).zip(self.tier.segments()).map(view).collect());
             }
+            #[cfg(feature = "archive")]
+            Message::Hold(request) => self.take_hold_request(request),
             Message::Close { ends_ms, outcome, span } => {
                 self.closing = Some(Closing::new(ends_ms, Some(outcome), span));
             }

@@ -26,7 +26,7 @@ pub const CORE_LAYERS: [&str; 15] = [
 ];
 
 /// The layers of the adapter for services, in the same way: folders and files of `std-adapter/src`.
-pub const STD_LAYERS: [&str; 17] = [
+pub const STD_LAYERS: [&str; 18] = [
     "clock",
     "recycled",
     "budget",
@@ -44,6 +44,7 @@ pub const STD_LAYERS: [&str; 17] = [
     "worker",
     "api",
     "cache",
+    "archive",
 ];
 
 /// Finds the first names behind each `crate::` or `super::`, groups in braces included.

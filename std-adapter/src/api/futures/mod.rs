@@ -17,6 +17,8 @@ mod compaction;
 mod conditional;
 mod deadline;
 mod flush;
+#[cfg(feature = "archive")]
+mod holding;
 mod long;
 mod read;
 mod reader;
@@ -27,4 +29,6 @@ mod wait;
 mod write;
 
 pub(super) use self::deadline::alert_futures;
+#[cfg(feature = "archive")]
+pub(crate) use self::holding::{HeldTier, TierIdentity};
 pub(crate) use self::reader::ReaderQueue;

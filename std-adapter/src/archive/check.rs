@@ -1,0 +1,158 @@
+//! Lists and verifies backups.
+
+use std::collections::HashSet;
+
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+
+use super::error::ArchiveError;
+use super::manifest::{Manifest, SegmentObject, digest};
+use super::slots::{BackupSlots, manifest_path, object_path, read};
+
+/// A backup, as its manifest describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listed {
+    /// Its number.
+    pub number: u64,
+    /// When its segments were held, in seconds since 1970.
+    pub taken_s: u64,
+    /// The store that it is of.
+    pub store_id: u64,
+    /// The schema of its values.
+    pub schema: Option<String>,
+    /// The partitions of the tier.
+    pub partitions: usize,
+    /// The capacity of the tier, in bytes.
+    pub capacity_bytes: u64,
+    /// Objects with its segments, those that other backups name too included.
+    pub objects: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+}
+
+impl Listed {
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        let partitions = manifest.parts.len();
+        Self {
+            number: manifest.number,
+            taken_s: manifest.taken_s,
+            store_id: manifest.store_id,
+            schema: manifest.schema.clone(),
+            partitions,
+            capacity_bytes: u64::from(manifest.segment_bytes)
+                .saturating_mul(u64::from(manifest.segments))
+                .saturating_mul(partitions as u64),
+            objects: manifest.objects().count() as u64,
+            bytes: manifest.objects().map(|(_, _, object)| object.bytes).sum(),
+        }
+    }
+}
+
+/// Lists the backups of a prefix, the oldest first.
+///
+/// # Errors
+/// [`ArchiveError`]: [`Damaged`](ArchiveError::Damaged) names a manifest that is not whole; [`verify`] tells which others are.
+///
+/// # Bounds
+/// Reads each manifest.
+pub async fn list(store: &dyn ObjectStore, prefix: &Path) -> Result<Vec<Listed>, ArchiveError> {
+    let mut listed = Vec::new();
+    for number in BackupSlots::list(store, prefix).await?.backups() {
+        match read(store, prefix, number).await {
+            Ok(manifest) => listed.push(Listed::of(&manifest)),
+            // It was pruned meanwhile.
+            Err(ArchiveError::NoBackup) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(listed)
+}
+
+/// The result of a check of all backups.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Verified {
+    /// Backups that can be restored.
+    pub sound: Vec<Listed>,
+    /// Damage of the others.
+    pub damages: Vec<ArchiveDamage>,
+    /// Objects that were read, each once.
+    pub objects: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+}
+
+/// An object that is not what was uploaded, and a backup that needs it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ArchiveDamage {
+    /// The backup.
+    pub number: u64,
+    /// [`Damaged`](ArchiveError::Damaged) or [`Missing`](ArchiveError::Missing), with the path of the object.
+    pub error: ArchiveError,
+}
+
+/// Reads every object that a backup names, and checks each byte.
+///
+/// # Errors
+/// [`ArchiveError::Store`] where the store fails. Damage is no error, but part of the result.
+///
+/// # Bounds
+/// Reads all objects once. Memory for their names, and one of them.
+pub async fn verify(store: &dyn ObjectStore, prefix: &Path) -> Result<Verified, ArchiveError> {
+    let mut verified = Verified::default();
+    let mut sound = HashSet::new();
+    for number in BackupSlots::list(store, prefix).await?.backups() {
+        let before = verified.damages.len();
+        let mut damage = |error| verified.damages.push(ArchiveDamage { number, error });
+        let manifest = match read(store, prefix, number).await {
+            Ok(manifest) => manifest,
+            Err(ArchiveError::NoBackup) => continue,
+            Err(error @ ArchiveError::Store(_)) => return Err(error),
+            Err(error) => {
+                damage(error);
+                continue;
+            }
+        };
+        for (part, segment, object) in manifest.objects() {
+            let path = object_path(prefix, manifest.store_id, part, segment, object);
+            if sound.contains(&path) {
+                continue;
+            }
+            match fetch(store, &path, object).await {
+                Ok(bytes) => {
+                    verified.objects += 1;
+                    verified.bytes += bytes.len() as u64;
+                    sound.insert(path);
+                }
+                Err(error @ ArchiveError::Store(_)) => return Err(error),
+                Err(error) => damage(error),
+            }
+        }
+        if verified.damages.len() == before {
+            verified.sound.push(Listed::of(&manifest));
+        } else if is_gone(store, prefix, number).await? {
+            // A prune deleted it meanwhile.
+            verified.damages.truncate(before);
+        }
+    }
+    Ok(verified)
+}
+
+async fn is_gone(store: &dyn ObjectStore, prefix: &Path, number: u64) -> Result<bool, ArchiveError> {
+    Ok(store.head(&manifest_path(prefix, number)).await?.size == 0)
+}
+
+/// Reads the bytes of a segment, and checks them.
+pub(super) async fn fetch(
+    store: &dyn ObjectStore,
+    path: &Path,
+    object: &SegmentObject,
+) -> Result<Vec<u8>, ArchiveError> {
+    let bytes = Vec::from(store.get(path).await?.bytes().await?);
+    if bytes.len() as u64 != object.bytes || digest(&bytes) != object.digest {
+        return Err(ArchiveError::Damaged { object: path.to_string() });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,50 @@
+//! Backups of a tier in an object store, made while clients write.
+//!
+//! [`backup`] copies a tier at one moment behind a sync: every write that was acknowledged before is in it. Segments that an
+//! earlier backup has are not uploaded again. [`restore`] makes a directory of one, which opens as any other. [`list`], [`verify`]
+//! and [`prune`] look after them.
+//!
+//! The store is one of the crate [`object_store`]: memory, a local directory, or a cloud. Its retries, encryption and credentials are set
+//! there. The futures need the runtime that the store needs; memory and a local directory need none.
+//!
+//! ```
+//! use coldpress_std::archive::{self, RestorePoint, object_store::{memory::InMemory, path::Path}};
+//! use coldpress_std::{ColdTier, ColdTierConfig};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! let base_dir = tempfile::tempdir()?;
+//! let config = ColdTierConfig::builder().base_dir(base_dir.path()).capacity_bytes(16 << 20).build()?;
+//! let tier = ColdTier::with_own_pools(config.clone(), "sessions")?;
+//! tier.put(b"key", b"value")?;
+//!
+//! let (store, prefix) = (InMemory::new(), Path::from("backups/sessions"));
+//! let made = archive::backup(&tier.handle(), &store, &prefix).await?;
+//! assert_eq!((made.number, archive::list(&store, &prefix).await?.len()), (1, 1));
+//!
+//! archive::restore(&store, &prefix, &base_dir.path().join("restored"), RestorePoint::Newest).await?;
+//! let restored = ColdTier::with_own_pools(config, "restored")?;
+//! assert_eq!(restored.get(b"key")?.as_deref(), Some(&b"value"[..]));
+//! # Ok::<(), Box<dyn core::error::Error>>(()) }).unwrap();
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+//!
+//! Objects hold values and the secret of the index, as the files of the tier do. They are neither compressed nor encrypted here.
+//!
+//! A prefix is for one tier. Its numbers are given out by conditional puts. So of two processes that write a backup or prune at the
+//! same time one finds out, before anything is listed that is not whole.
+
+mod backup;
+mod check;
+mod error;
+mod manifest;
+mod prune;
+mod restore;
+mod slots;
+
+pub use object_store;
+
+pub use self::backup::{Backup, BackupOptions, backup, backup_with};
+pub use self::check::{ArchiveDamage, Listed, Verified, list, verify};
+pub use self::error::ArchiveError;
+pub use self::prune::{Pruned, prune};
+pub use self::restore::{RestorePoint, RestoredTier, restore};
