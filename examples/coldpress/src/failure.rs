@@ -3,6 +3,7 @@
 use core::fmt;
 use std::io;
 
+use coldpress_std::archive::ArchiveError;
 use coldpress_std::compaction::CompactionError;
 use coldpress_std::inspect::{InspectError, SnapshotError};
 use coldpress_std::{BatchError, CloseError, FileError, OpenError, TierError};
@@ -28,6 +29,8 @@ impl Verdict {
 /// The reason for which a command was not carried out, or not to its end.
 #[derive(Debug)]
 pub(crate) enum Failure {
+    /// The thing that was asked for is damaged, or not there.
+    Damaged(String),
     /// The command line, or a line of the input, is wrong.
     Use(String),
     /// The directory can't be read, or is no cache.
@@ -43,6 +46,7 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
+            Self::Damaged(_) => 1,
             Self::Use(_) => 2,
             Self::Unreadable(_) => 3,
             Self::InUse(_) => 4,
@@ -69,9 +73,11 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Use(text) | Self::Unreadable(text) | Self::InUse(text) | Self::Work(text) => {
-                f.write_str(text)
-            }
+            Self::Damaged(text)
+            | Self::Use(text)
+            | Self::Unreadable(text)
+            | Self::InUse(text)
+            | Self::Work(text) => f.write_str(text),
             Self::Output(error) => write!(f, "can't write to the standard output: {error}"),
         }
     }
@@ -143,5 +149,18 @@ impl From<CloseError> for Failure {
 impl From<CompactionError> for Failure {
     fn from(error: CompactionError) -> Self {
         Self::Work(error.to_string())
+    }
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        let text = error.to_string();
+        match error {
+            ArchiveError::Damaged { .. } | ArchiveError::Missing { .. } | ArchiveError::NoBackup => {
+                Self::Damaged(text)
+            }
+            ArchiveError::Version { .. } | ArchiveError::OtherStore { .. } => Self::Unreadable(text),
+            _ => Self::Work(text),
+        }
     }
 }

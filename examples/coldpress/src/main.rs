@@ -1,8 +1,9 @@
-//! The operators' tool: lists, checks, reads, compacts, exports and imports the caches of a directory.
+//! The operators' tool: lists, checks, reads, compacts, exports, imports and backs up the caches of a directory.
 //!
 //! `README.md` beside it is its page.
 #![forbid(unsafe_code)]
 
+mod archive;
 mod caches;
 mod entries;
 mod export;
@@ -64,6 +65,9 @@ fn carry_out(invocation: Invocation, out: &mut Output) -> Result<Verdict, Failur
         Command::EvictExpired(place) => tasks::run(place, tasks::EVICT_EXPIRED, out),
         Command::Export(export) => export::export(export, out),
         Command::Import(import) => import::import(import, out),
+        Command::Backup { place, archive } => archive::backup(place, archive, out),
+        Command::Restore(restore) => archive::restore(restore, out),
+        Command::Archive { job } => archive::run(job, out),
         Command::Image { job } => {
             let mut warnings = Vec::new();
             let done = run(job, out, &mut warnings);

@@ -1,5 +1,6 @@
 //! The command line.
 
+use core::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -10,9 +11,9 @@ use crate::line::bytes_of;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  all is well; also where the reader of the output closes the pipe
-  1  damage was found or passed over, or `get` found no value of the key
+  1  damage was found or passed over, `get` found no value of the key, or an archive has no such backup
   2  the command line, or a line of the input of `import`, is wrong
-  3  the directory can't be read, is no cache, or is of another version of the format
+  3  the directory can't be read, is no cache or archive, or is of another version of the format or another cache
   4  another process has the cache open; the error names it
   5  reading or writing failed while the command worked, or no segment was free to begin a task with
 
@@ -21,7 +22,7 @@ cache open, and on media that are mounted read-only. A key shows a value that it
 
 With --json each command writes one JSON object to the standard output; keys, dump and export write one object a line.";
 
-/// Lists, checks, reads, compacts, exports and imports the caches of a directory.
+/// Lists, checks, reads, compacts, exports, imports and backs up the caches of a directory.
 #[derive(Debug, Parser)]
 #[command(name = "coldpress", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
 pub(crate) struct Invocation {
@@ -83,6 +84,20 @@ pub(crate) enum Command {
     Export(Export),
     /// Puts the entries of such lines, and syncs them at the end
     Import(Import),
+    /// Backs a cache up to an archive; uploads only the segments that changed since its newest backup
+    Backup {
+        #[command(flatten)]
+        place: Place,
+        /// The archive of this cache: a local directory, made where it is not there
+        archive: PathBuf,
+    },
+    /// Makes the directory of a cache from a backup, the newest one unless another is chosen
+    Restore(Restore),
+    /// Lists, verifies and prunes the backups of an archive
+    Archive {
+        #[command(subcommand)]
+        job: ArchiveJob,
+    },
     /// Builds, verifies, dumps, converts and sums up images: files of segments, as the flash of a device
     Image {
         #[command(subcommand)]
@@ -147,4 +162,44 @@ pub(crate) struct Import {
     /// The schema of a new cache, as its service names it
     #[arg(long, value_name = "TEXT", requires = "create")]
     pub(crate) schema: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    #[command(flatten)]
+    pub(crate) place: ArchivePlace,
+    /// The directory of the cache, which is made; an empty one may be there
+    pub(crate) dir: PathBuf,
+    /// Restore the backup with this number
+    #[arg(long, value_name = "N", conflicts_with = "at")]
+    pub(crate) number: Option<u64>,
+    /// Restore the newest backup that was taken at this time or before, in seconds since 1970
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) at: Option<u64>,
+}
+
+/// The archive that a command works on.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ArchivePlace {
+    /// The archive: a local directory
+    pub(crate) archive: PathBuf,
+    /// Write JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ArchiveJob {
+    /// Lists the backups: number, time, shape and schema of the cache, objects
+    List(ArchivePlace),
+    /// Reads every object that a backup needs, and checks each byte; changes nothing
+    Verify(ArchivePlace),
+    /// Keeps the newest backups, and deletes all others with the objects that only they need
+    Prune {
+        #[command(flatten)]
+        place: ArchivePlace,
+        /// How many backups are kept
+        #[arg(long, value_name = "N")]
+        keep: NonZeroUsize,
+    },
 }

@@ -1,5 +1,6 @@
 //! The tool, run as an operator runs it.
 
+mod archive;
 mod common;
 
 use core::time::Duration;

@@ -6,6 +6,7 @@
 //!
 //! The store is one of the crate [`object_store`]: memory, a local directory, or a cloud. Its retries, encryption and credentials are set
 //! there. The futures need the runtime that the store needs; memory and a local directory need none.
+//! A local directory syncs what is put only after `with_fsync(true)`: without it a power cut may damage backups.
 //!
 //! ```
 //! use coldpress_std::archive::{self, RestorePoint, object_store::{memory::InMemory, path::Path}};
