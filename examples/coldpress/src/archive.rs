@@ -100,6 +100,8 @@ impl DamagedBackup {
 #[derive(Debug, Serialize)]
 struct BackupRows {
     backups: Vec<BackupRow>,
+    /// Damage of the manifests of the other backups.
+    damage: Vec<DamagedBackup>,
 }
 
 #[derive(Debug, Serialize)]
@@ -214,6 +216,10 @@ pub(crate) fn restore(restore: &Restore, out: &mut Output) -> Result<Verdict, Fa
         (None, Some(at)) => RestorePoint::Time(*at),
         (None, None) => RestorePoint::Newest,
     };
+    for left in archive::unfinished_restores(dir)? {
+        let left = left.display();
+        out.warn(&format_args!("{left} is of a restore that was killed, unless one is under way: delete it"));
+    }
     let restored = wait(archive::restore(&store, &prefix(), dir, point))?;
     let restored = RestoredCache {
         number: restored.backup.number,
@@ -241,15 +247,21 @@ pub(crate) fn run(job: &ArchiveJob, out: &mut Output) -> Result<Verdict, Failure
 fn list(place: &ArchivePlace, out: &mut Output) -> Result<Verdict, Failure> {
     let store = open_archive(&place.archive)?;
     let listed = wait(archive::list(&store, &prefix()))?;
-    let rows = BackupRows { backups: listed.into_iter().map(BackupRow::of).collect() };
+    let rows = BackupRows {
+        backups: listed.backups.into_iter().map(BackupRow::of).collect(),
+        damage: listed.damages.iter().map(DamagedBackup::of).collect(),
+    };
     if place.json {
         out.json(&rows)?;
-        return Ok(Verdict::Fine);
+    } else {
+        for row in &rows.backups {
+            row.write(out)?;
+        }
+        for damage in &rows.damage {
+            damage.write(out)?;
+        }
     }
-    for row in &rows.backups {
-        row.write(out)?;
-    }
-    Ok(Verdict::Fine)
+    Ok(if rows.damage.is_empty() { Verdict::Fine } else { Verdict::Found })
 }
 
 fn verify(place: &ArchivePlace, out: &mut Output) -> Result<Verdict, Failure> {

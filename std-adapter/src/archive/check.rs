@@ -49,24 +49,35 @@ impl Listed {
     }
 }
 
-/// Lists the backups of a prefix, the oldest first.
+/// The backups of a prefix.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct BackupList {
+    /// Those with a whole manifest, the oldest first.
+    pub backups: Vec<Listed>,
+    /// Damage of the other manifests, the oldest first.
+    pub damages: Vec<ArchiveDamage>,
+}
+
+/// Lists the backups of a prefix. It looks at manifests alone, and [`verify`] at their objects too.
 ///
 /// # Errors
-/// [`ArchiveError`]: [`Damaged`](ArchiveError::Damaged) names a manifest that is not whole; [`verify`] tells which others are.
+/// [`ArchiveError::Store`] where the store fails. A damaged manifest is no error, but part of the result.
 ///
 /// # Bounds
-/// Reads each manifest.
-pub async fn list(store: &dyn ObjectStore, prefix: &Path) -> Result<Vec<Listed>, ArchiveError> {
-    let mut listed = Vec::new();
+/// Reads each manifest. Memory for one of them, and for the result.
+pub async fn list(store: &dyn ObjectStore, prefix: &Path) -> Result<BackupList, ArchiveError> {
+    let mut list = BackupList::default();
     for number in BackupSlots::list(store, prefix).await?.backups() {
         match read(store, prefix, number).await {
-            Ok(manifest) => listed.push(Listed::of(&manifest)),
+            Ok(manifest) => list.backups.push(Listed::of(&manifest)),
             // It was pruned meanwhile.
             Err(ArchiveError::NoBackup) => {}
-            Err(error) => return Err(error),
+            Err(error @ ArchiveError::Store(_)) => return Err(error),
+            Err(error) => list.damages.push(ArchiveDamage { number, error }),
         }
     }
-    Ok(listed)
+    Ok(list)
 }
 
 /// The result of a check of all backups.
@@ -89,7 +100,8 @@ pub struct Verified {
 pub struct ArchiveDamage {
     /// The backup.
     pub number: u64,
-    /// [`Damaged`](ArchiveError::Damaged) or [`Missing`](ArchiveError::Missing), with the path of the object.
+    /// [`Damaged`](ArchiveError::Damaged), [`Missing`](ArchiveError::Missing) or [`Version`](ArchiveError::Version), with the path
+    /// of the object.
     pub error: ArchiveError,
 }
 

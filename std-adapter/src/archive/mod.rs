@@ -20,7 +20,7 @@
 //!
 //! let (store, prefix) = (InMemory::new(), Path::from("backups/sessions"));
 //! let made = archive::backup(&tier.handle(), &store, &prefix).await?;
-//! assert_eq!((made.number, archive::list(&store, &prefix).await?.len()), (1, 1));
+//! assert_eq!((made.number, archive::list(&store, &prefix).await?.backups.len()), (1, 1));
 //!
 //! archive::restore(&store, &prefix, &base_dir.path().join("restored"), RestorePoint::Newest).await?;
 //! let restored = ColdTier::with_own_pools(config, "restored")?;
@@ -45,7 +45,7 @@ mod slots;
 pub use object_store;
 
 pub use self::backup::{Backup, BackupOptions, backup, backup_with};
-pub use self::check::{ArchiveDamage, Listed, Verified, list, verify};
+pub use self::check::{ArchiveDamage, BackupList, Listed, Verified, list, verify};
 pub use self::error::ArchiveError;
 pub use self::prune::{Pruned, prune};
-pub use self::restore::{RestorePoint, RestoredTier, restore};
+pub use self::restore::{RestorePoint, RestoredTier, restore, unfinished_restores};

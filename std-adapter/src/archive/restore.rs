@@ -1,5 +1,6 @@
 //! Makes the directory of a tier from a backup.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -44,7 +45,8 @@ pub struct RestoredTier {
 /// Makes the directory of a tier from a backup. It opens as any other, with the configuration of the tier.
 ///
 /// Every object is checked before its bytes are written. The directory is built under another name, `DIR.restoring-` and a random
-/// number, made durable, and renamed last. So there is a whole directory, or none. A process that is killed leaves the other name. Writes through
+/// number, made durable, and renamed last. So there is a whole directory, or none. A process that is killed leaves the other name, which [`unfinished_restores`]
+/// lists. Writes through
 /// the restored tier continue its store: back it up under another prefix where the first tier is still in use.
 ///
 /// # Errors
@@ -145,6 +147,40 @@ fn finish_file(file: &File, path: &FilePath) -> Result<(), FileError> {
     file.sync_all().at("sync", path)
 }
 
+/// Lists the directories that restores to `dir` left when their process was killed, or that they fill at present. Nothing deletes
+/// the first, since they look as the second do.
+///
+/// # Errors
+/// [`ArchiveError::File`] where the directory above `dir` can't be listed. One that is not there has none.
+///
+/// # Bounds
+/// Lists the directory above. It blocks meanwhile.
+pub fn unfinished_restores(dir: &FilePath) -> Result<Vec<PathBuf>, ArchiveError> {
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(FilePath::new("."));
+    let start = unfinished_start(dir);
+    let mut found = Vec::new();
+    let entries = match above.read_dir() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        entries => entries.at("list", above)?,
+    };
+    for entry in entries {
+        let name = entry.at("list", above)?.file_name();
+        let number = name.as_encoded_bytes().strip_prefix(start.as_encoded_bytes());
+        if number.is_some_and(|number| number.len() == 8 && number.iter().all(u8::is_ascii_hexdigit)) {
+            found.push(dir.with_file_name(name));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The first name of a directory, without its number.
+fn unfinished_start(dir: &FilePath) -> OsString {
+    let mut name = dir.file_name().unwrap_or_default().to_os_string();
+    name.push(".restoring-");
+    name
+}
+
 /// The directory under its first name; removed where it is not finished.
 struct Unfinished {
     path: PathBuf,
@@ -154,8 +190,8 @@ struct Unfinished {
 impl Unfinished {
     fn make(dir: &FilePath, mode: Mode) -> Result<Self, ArchiveError> {
         let number = getrandom::u32().unwrap_or_else(|_| std::process::id());
-        let mut name = dir.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".restoring-{number:08x}"));
+        let mut name = unfinished_start(dir);
+        name.push(format!("{number:08x}"));
         let path = make_dirs(&dir.with_file_name(name), mode)?;
         Ok(Self { path, is_finished: false })
     }

@@ -39,7 +39,7 @@ fn backup_that_fails_at_any_operation_leaves_the_last_whole_one() {
             let second = block_on(archive::backup(&tier.handle(), &store, &prefix()));
             let is_cut = store.operations() > n;
             store.begin(Fault::None);
-            let listed = block_on(archive::list(&store, &prefix())).unwrap();
+            let listed = block_on(archive::list(&store, &prefix())).unwrap().backups;
             assert!(block_on(archive::verify(&store, &prefix())).unwrap().damages.is_empty());
             assert_restores(&store, dir.path(), RestorePoint::Number(1), 0);
             assert_restores(&store, dir.path(), RestorePoint::Newest, u64::from(listed.len() == 2));
@@ -71,7 +71,7 @@ fn lost_answer_to_the_manifest_is_found_by_reading_it() {
     fresh.begin(Fault::Unanswered(last));
     assert!(block_on(archive::backup(&tier.handle(), &fresh, &prefix())).is_err());
     fresh.begin(Fault::None);
-    assert_eq!(block_on(archive::list(&fresh, &prefix())).unwrap().len(), 1);
+    assert_eq!(block_on(archive::list(&fresh, &prefix())).unwrap().backups.len(), 1);
     assert_eq!(block_on(archive::backup(&tier.handle(), &fresh, &prefix())).unwrap().number, 2);
 }
 
@@ -150,7 +150,7 @@ fn second_writer_at_any_operation_is_detected() {
         let first = block_on(archive::backup(&tier.handle(), store, &prefix()));
         let is_called = store.operations() > n;
         store.begin(Fault::None);
-        let listed = block_on(archive::list(store, &prefix())).unwrap();
+        let listed = block_on(archive::list(store, &prefix())).unwrap().backups;
         assert!(block_on(archive::verify(store, &prefix())).unwrap().damages.is_empty());
         match first {
             // The other was done before this one looked, or never began.
@@ -179,5 +179,5 @@ fn prefix_of_another_tier_is_refused() {
     block_on(archive::backup(&tier.handle(), &store, &prefix())).unwrap();
     let refused = block_on(archive::backup(&other.handle(), &store, &prefix()));
     assert!(matches!(refused, Err(ArchiveError::OtherStore { .. })), "{refused:?}");
-    assert_eq!(block_on(archive::list(&store, &prefix())).unwrap().len(), 1);
+    assert_eq!(block_on(archive::list(&store, &prefix())).unwrap().backups.len(), 1);
 }

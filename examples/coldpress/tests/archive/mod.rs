@@ -216,3 +216,34 @@ fn archive_of_a_service_is_continued_by_the_tool() {
     runtime.block_on(archive::restore(&store, &prefix, &restored, RestorePoint::Newest)).unwrap();
     assert_eq!(entries(dir, "r"), entries(dir, "test"));
 }
+
+#[test]
+fn damaged_manifest_is_named_and_the_others_are_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fill(dir, "test", &small(), 10);
+    for _ in 0..3 {
+        back_up(dir);
+    }
+    flip(&dir.join("a/manifests/00000000000000000002"));
+    let listed = json(&tool(dir, &["archive", "list", "DIR/a", "--json"]).expect(1));
+    assert_eq!((numbers(&listed), &listed["damage"][0]["number"]), (vec![1, 3], &2.into()));
+    let said = tool(dir, &["archive", "list", "DIR/a"]).expect(1).out();
+    assert!(said.ends_with("backup 2: manifests/00000000000000000002 is damaged\n"), "{said}");
+    tool(dir, &["restore", "DIR/a", "DIR/r2", "--number", "2"]).expect(1);
+    tool(dir, &["restore", "DIR/a", "DIR/r3"]).expect(0);
+    assert_eq!(entries(dir, "r3"), entries(dir, "test"));
+}
+
+#[test]
+fn restore_names_the_rest_of_one_that_was_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fill(dir, "test", &small(), 10);
+    back_up(dir);
+    fs::create_dir(dir.join("r.restoring-0123abcd")).unwrap();
+    let said = tool(dir, &["restore", "DIR/a", "DIR/r"]).expect(0).err();
+    assert!(said.contains("r.restoring-0123abcd is of a restore") && said.lines().count() == 1, "{said}");
+    assert!(dir.join("r.restoring-0123abcd").exists());
+    assert_eq!(entries(dir, "r").len(), 10);
+}
