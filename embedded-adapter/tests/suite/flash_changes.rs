@@ -147,8 +147,8 @@ impl Run<'_, '_> {
                 self.tier.remove(now, &key(number))
             }
         };
-        // A call whose operation is under way has not ended: it is made again until it is answered.
-        let result = (0..64)
+        // A call whose operation is under way has not ended: it is made again until it is answered. One may relocate a segment.
+        let result = (0..256)
             .map(|_| offer())
             .find(|result| *result != Err(PutError::Busy(Wait::Operation)))
             .expect("an operation without an end");
