@@ -307,8 +307,11 @@ impl World {
                     self.keys[number].now.push(what);
                 }
             }
-            // The next call decides whether it happened.
-            Err(_) if self.was_dropped => self.keys[number].now.push(what),
+            // The next call decides whether it happened. If the bytes could not be read for that, a mount does.
+            Err(_) if self.was_dropped => {
+                self.keys[number].now.push(what);
+                self.keys[number].or.push(what);
+            }
             Err(PutError::Damaged | PutError::Collision | PutError::NotMounted) => panic!("{result:?}"),
             Err(_) => {}
         }
