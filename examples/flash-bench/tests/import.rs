@@ -223,7 +223,7 @@ fn parsed(line: &str) -> ImportSequential {
 
 const NOW: Now = Now { monotonic_ms: 1, wall_s: 50 };
 const RECORD: usize = 160;
-type Memory = FlashMemory<16, { buckets_for(100) }, RECORD>;
+type Memory = FlashMemory<16, { buckets_for(200) }, RECORD>;
 type Device = Flash<4, 1024>;
 
 /// Mounts an image as a device does, compares every key, and goes on: every value is replaced, and the newest are there.
@@ -401,14 +401,14 @@ fn wrong_input_is_refused_with_its_reason() {
 #[test]
 fn map_that_the_device_can_not_hold_is_refused() {
     let (map, values) = map();
-    let options = "--key u32 --page-bytes 1024 --segment-bytes 512 --segments 12";
+    let options = "--key u32 --page-bytes 1024 --segment-bytes 512 --segments 6";
     let error = imported(&job(&format!("{options} --record-bytes 160")), &map).unwrap_err();
     let ImportError::Record { fit: (fit, keys), .. } = &error else { panic!("{error}") };
     assert!(*fit > 0 && fit < keys && *keys == values.len(), "{error}");
     assert!(error.to_string().contains(" keys fit, not "), "{error}");
     let error = imported(&job(&format!("{options} --record-bytes 52")), &map).unwrap_err();
     assert!(matches!(error, ImportError::Record { .. }), "{error}");
-    let error = imported(&job("--key u32 --page-bytes 1024 --segments 3"), &map).unwrap_err();
+    let error = imported(&job("--key u32 --page-bytes 1024 --segments 1"), &map).unwrap_err();
     assert!(matches!(error, ImportError::Geometry(_)), "{error}");
 
     let steps = [([0xFF, 0x63, 0x70, 0], Some(vec![1])), ([1; 4], Some(vec![2]))];

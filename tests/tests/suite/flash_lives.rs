@@ -482,11 +482,11 @@ impl World {
             let removed = self.offer(tier, |tier, now| tier.remove(now, &name).map(drop));
             self.note(number, None, removed);
             // While a part can't be read, the remove of a key without a value is written too, and needs space and a place.
-            // A segment with a damaged record is kept until a mount. Of few segments that may leave none to go on with.
-            let is_kept = tier.stats().quarantined_segments as usize + 1 >= N;
+            // A segment with a damaged record is kept until a mount. The capacity counts on it where one is kept free.
+            let is_kept = tier.stats().quarantined_segments > 0 && N <= 32;
             let is_full =
                 matches!(removed, Err(PutError::Full | PutError::KeysKept)) && (had_none || is_kept);
-            assert!(removed == Ok(()) || is_full, "a remove always fits: {removed:?}");
+            assert!(removed == Ok(()) || is_full, "a remove always fits: {removed:?}: {:?}", tier.stats());
             self.put(tier, number);
         }
         self.check(tier, "after what was left");
