@@ -7,7 +7,7 @@ use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, 
 use coldpress_tests::flash::Flash;
 use coldpress_tests::sim::Rng;
 
-type Memory<const SEGMENTS: usize> = FlashMemory<SEGMENTS, { buckets_for(600) }, 96>;
+type Memory<const SEGMENTS: usize> = FlashMemory<SEGMENTS, { buckets_for(1_700) }, 96>;
 type Tier<'m, const UNIT: usize, const SECTOR: usize> = FlashTier<'m, NorMedium<&'m mut Flash<UNIT, SECTOR>>>;
 
 /// The contents that a key may have: the acknowledged value, or one whose put was cut.
@@ -166,4 +166,6 @@ fn full_tier_of_few_segments_always_goes_on() {
 fn full_tier_of_large_sectors_always_goes_on() {
     cut_often::<32, 16_384, 4>(72, 1, 60, 40);
     cut_often::<4, 4096, 2>(64, 2, 30, 100);
+    // 1,486 records: a put that finds the flash full relocates all of them.
+    cut_often::<8, 131_072, 2>(72, 3, 4_000, 12);
 }
