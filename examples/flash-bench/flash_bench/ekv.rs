@@ -108,11 +108,12 @@ impl Store for Ekv {
 
     fn commit(&mut self, worst: &mut Counts) -> Result<(), Box<dyn Error>> {
         let before = self.counts();
-        at_once(self.write())??;
+        let written = at_once(self.write())?;
         *worst = worst.max(self.counts() - before);
+        // A refused batch is given up.
         self.batch.clear();
         self.waiting = 0;
-        Ok(())
+        Ok(written?)
     }
 
     fn get(&mut self, key: Key) -> Result<Option<Value>, Box<dyn Error>> {

@@ -1,8 +1,6 @@
 //! Flashes of few sectors: how many keys each store holds until it refuses one, and what overwrites cost it then.
 
 use core::error::Error;
-use core::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
 
 use coldpress_embedded::flash::buckets_for;
 use coldpress_examples::figures::count;
@@ -23,7 +21,7 @@ const PAYLOAD_BYTES: usize = size_of::<Key>() + VALUE_BYTES;
 pub(crate) struct Held {
     sectors: usize,
     store: &'static str,
-    /// Keys that it took; 0 where it can't be made of so few sectors.
+    /// Keys that it took.
     keys: u32,
     /// Bytes of keys and values ÷ bytes of the flash.
     usable_share: f64,
@@ -78,17 +76,7 @@ fn rows<const COUNT: usize, const KEYS: usize, const BUCKETS: usize>(
 ) -> Result<(), Box<dyn Error>> {
     all.push(held(COUNT, &mut ours::mounted(&mut Box::new(ours::Small::<COUNT, BUCKETS>::new()))?)?);
     all.push(held(COUNT, &mut sequential::cached_on::<COUNT, KEYS>())?);
-    // It panics where there are too few pages for it.
-    let made = catch_unwind(AssertUnwindSafe(|| held(COUNT, &mut ekv::on(COUNT)?)));
-    all.push(made.unwrap_or_else(|_| Err("too few pages".into())).unwrap_or(Held {
-        sectors: COUNT,
-        store: ekv::Ekv::NAME,
-        keys: 0,
-        usable_share: 0.0,
-        write_amplification: None,
-        erases_per_1000_puts: None,
-        ram_bytes: 0,
-    }));
+    all.push(held(COUNT, &mut ekv::on(COUNT)?)?);
     for row in all.iter().skip(all.len() - 3) {
         print!("{}", line(row));
     }
@@ -119,9 +107,7 @@ pub(crate) fn tables() -> Result<Vec<Held>, Box<dyn Error>> {
         "", "", "keys", "usable", "amplif.", "erases/1000", "RAM B"
     );
     let mut all = Vec::new();
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let measured = [
+    [
         rows::<2, 64, { buckets_for(48) }>,
         rows::<3, 128, { buckets_for(96) }>,
         rows::<4, 192, { buckets_for(144) }>,
@@ -131,7 +117,6 @@ pub(crate) fn tables() -> Result<Vec<Held>, Box<dyn Error>> {
         rows::<32, 1700, { buckets_for(1491) }>,
     ]
     .into_iter()
-    .try_for_each(|rows| rows(&mut all));
-    std::panic::set_hook(hook);
-    measured.map(|()| all)
+    .try_for_each(|rows| rows(&mut all))?;
+    Ok(all)
 }
