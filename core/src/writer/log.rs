@@ -267,7 +267,8 @@ impl<'m> Log<'m> {
     }
 
     /// Tells whether unread segments are to be read again, and given up if they still can't be read. One reason is a victim
-    /// that waits for space which nothing else gives. The other is their number: with too many of them no mount would succeed.
+    /// that waits for space which nothing else gives. Another is their number: with too many of them no mount would succeed. With one
+    /// free segment in reserve, a third is a segment that must not be erased before them.
     pub(crate) fn must_give_up(&self) -> bool {
         let is_stuck = if self.keeps_one_free() {
             let is_wanted =
