@@ -270,6 +270,9 @@ impl<'m> Log<'m> {
     /// that waits for space which nothing else gives. Another is their number: with too many of them no mount would succeed. With one
     /// free segment in reserve, a third is a segment that must not be erased before them.
     pub(crate) fn must_give_up(&self) -> bool {
+        if self.segments.unread() == 0 || !self.may_restore() {
+            return false;
+        }
         let is_stuck = if self.keeps_one_free() {
             let is_wanted =
                 self.writer.is_starved || self.writer.wanted_bytes > 0 || self.segments.leaving() > 0;
@@ -278,8 +281,7 @@ impl<'m> Log<'m> {
         } else {
             self.free() == 0 && self.writer.is_starved && !self.segments.has_dead()
         };
-        let is_piled_up = self.segments.unread() > (self.layout.geometry().segment_count() / 4).max(1);
-        self.segments.unread() > 0 && self.may_restore() && (is_piled_up || is_stuck)
+        is_stuck || self.segments.unread() > (self.layout.geometry().segment_count() / 4).max(1)
     }
 
     /// Where a fresh record waits for space, and one free segment is all the reserve: seals the open segment, so that it can be cleaned.
