@@ -66,6 +66,8 @@ pub(crate) struct Mount {
     longest_bytes: u32,
     /// Records of keys that footers list.
     listed_records: u64,
+    /// Whether the scan for erase intents passed over damage in the segment that it is at.
+    is_behind_damage: bool,
 }
 
 impl Engine for Mount {
@@ -91,6 +93,7 @@ impl Mount {
             grown: Grown::default(),
             longest_bytes: 0,
             listed_records: 0,
+            is_behind_damage: false,
         }
     }
 
@@ -316,6 +319,7 @@ impl Mount {
             self.state = if pass == Pass::EraseIntent { State::Clock } else { State::Settle };
             return Poll::Again;
         };
+        self.is_behind_damage &= scanner.is_some();
         let mut scanner = scanner.unwrap_or_else(|| match pass {
             Pass::EraseIntent => Scanner::unkeyed(log, segment),
             Pass::Index => Scanner::footer(log, segment),
@@ -335,7 +339,10 @@ impl Mount {
                 Scan::Item(found) => self.recover(log, host, &found, scanner.has_footer),
                 Scan::Again => {}
                 // A hole in a segment that was not sealed is a record that a cut took before it was durable.
-                Scan::Damage { .. } => self.report.damaged_records += u32::from(pass == Pass::Index),
+                Scan::Damage { .. } => {
+                    self.is_behind_damage = true;
+                    self.report.damaged_records += u32::from(pass == Pass::Index);
+                }
                 Scan::End { records_end } => {
                     self.report.searched_bytes += scanner.searched_bytes();
                     if scanner.is_given_up {
@@ -393,6 +400,11 @@ impl Mount {
                 if !Self::note_sequence(log, intent.sequence) {
                     return;
                 }
+                // With one free segment in reserve, an output that was taken back may be erased with an intent in it, whose write failed
+                // after all of it was programmed. Its victim is live again. Where a cut tears that erase, records before the intent are
+                // gone. Without the intent the victim's copies count, which tie with those in the output.
+                let holder = log.segments.get(found.location.segment);
+                let may_be_stray = log.keeps_one_free() && (self.is_behind_damage || holder.is_unread());
                 let Some(segment) = log.segments.find(intent.segment) else { return };
                 // The erase intent must be of the present life of the segment. The header tells; where the erase took the
                 // headers, the marker does, or its place was read and holds none. A marker that can't be read permits nothing:
@@ -401,7 +413,7 @@ impl Mount {
                 // before its marker.
                 let is_first = segment.sequence == intent.sequence && segment.erases == intent.erases;
                 let is_same = match segment.state() {
-                    SegmentState::Sealed => segment.sequence == intent.sequence,
+                    SegmentState::Sealed => segment.sequence == intent.sequence && !may_be_stray,
                     SegmentState::Quarantined => {
                         let is_gone = !segment.has_marker() && !segment.is_unread();
                         let is_before = segment.has_marker() && segment.sequence < intent.sequence;

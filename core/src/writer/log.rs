@@ -274,8 +274,8 @@ impl<'m> Log<'m> {
             return false;
         }
         let is_stuck = if self.keeps_one_free() {
-            let is_wanted =
-                self.writer.is_starved || self.writer.wanted_bytes > 0 || self.segments.leaving() > 0;
+            let is_emptied = self.segments.leaving() > self.segments.count(SegmentState::Victim);
+            let is_wanted = self.writer.is_starved || self.writer.wanted_bytes > 0 || is_emptied;
             let is_short = self.free() == 0 && is_wanted || self.lacks_space(self.free());
             is_short && self.gets_no_space() || self.is_opening_barred()
         } else {
@@ -303,6 +303,8 @@ impl<'m> Log<'m> {
                 s.is_dead() || !s.is_kept() && self.free() > 0 && self.is_worth_cleaning(s)
             }
             SegmentState::Emptied | SegmentState::Freeing => !self.is_erase_barred(index),
+            // It is emptied next, unless its records have no place.
+            SegmentState::Victim => !self.writer.is_starved,
             _ => false,
         };
         !self.segments.numbered().any(gives)

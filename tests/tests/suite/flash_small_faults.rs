@@ -148,6 +148,89 @@ fn live<const U: usize, const S: usize, const N: usize>(driver: Driver, at: u64,
     plan.failed.get() > 0
 }
 
+/// A life on a full flash in which a change fails, torn or whole, and the power is cut a few changes later. Returns whether it was.
+fn cut_after_failure<const U: usize, const S: usize, const N: usize>(at: u64, cut: u64, seed: u64) -> bool {
+    let (mut world, mut flash) = (World::default(), Flash::<U, S>::new(N, 0xFF));
+    let (plan, mut memory) = (plan(seed), Box::new(Memory::<N>::new()));
+    let is_cut = {
+        let mut tier = built::<U, S, N>(&mut memory, &mut flash, &plan, Driver::Blocking);
+        tier.mount(world.now()).unwrap();
+        for key in 0.. {
+            match world.put(&mut tier, key, &value(key, 0)) {
+                Ok(()) => world.keys.push((0, vec![0])),
+                Err(PutError::Full) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let keys = u32::try_from(world.keys.len()).unwrap();
+        plan.fails_in.set(Some((at, 1)));
+        plan.cut_in.set(Some(at + cut));
+        let has_power = |tier: &Tier<'_, '_, U, S>| match tier {
+            AnyTier::Blocking(tier) => tier.medium().flash.has_power(),
+            AnyTier::Async(_) => true,
+        };
+        'life: for version in 1..=2 * keys {
+            let key = version * 5 % keys;
+            for _ in 0..POLLS_MAX {
+                let held = &mut world.keys[key as usize];
+                let put = tier.put(
+                    Now { monotonic_ms: world.ms, wall_s: 0 },
+                    &key.to_le_bytes(),
+                    &value(key, version),
+                );
+                if put.is_ok() {
+                    *held = (version, vec![version]);
+                } else if !held.1.contains(&version) {
+                    held.1.push(version);
+                }
+                if !has_power(&tier) {
+                    break 'life;
+                }
+                match put {
+                    Err(PutError::NeedsCompaction | PutError::Busy(_)) => {
+                        world.ms += 20;
+                        let _ = tier.poll(world.now(), 8);
+                    }
+                    _ => break,
+                }
+            }
+        }
+        !has_power(&tier)
+    };
+    plan.cut_in.set(None);
+    flash.power_on();
+    let mut tier = built::<U, S, N>(&mut memory, &mut flash, &plan, Driver::Blocking);
+    tier.mount(world.now()).unwrap();
+    world.check(&mut tier, true);
+    is_cut
+}
+
+fn each_failure_is_cut<const U: usize, const S: usize, const N: usize>(seeds: u64) {
+    let mut tried = 0;
+    for cut in 1..=8 {
+        let mut at = 0;
+        // Each seed tears both changes in another way.
+        let is_cut = |at, seed| {
+            in_case(
+                || format!("{N} × {S} in units of {U}: change {at} fails, cut {cut} later, seed {seed}"),
+                || cut_after_failure::<U, S, N>(at, cut, seed),
+            )
+        };
+        while (0..seeds).filter(|seed| is_cut(at, *seed)).count() > 0 {
+            (at, tried) = (at + 1, tried + seeds);
+        }
+    }
+    println!("{N} × {S} in units of {U}: {tried} histories with a failure and a cut");
+    assert!(tried > 100, "{tried}");
+}
+
+#[test]
+fn failure_and_a_cut_soon_after_lose_nothing() {
+    each_failure_is_cut::<4, 512, 2>(80);
+    each_failure_is_cut::<32, 768, 2>(80);
+    each_failure_is_cut::<8, 512, 3>(40);
+}
+
 fn each_change_fails<const U: usize, const S: usize, const N: usize>(many: u64) {
     for driver in Driver::BOTH {
         let mut at = 0;
