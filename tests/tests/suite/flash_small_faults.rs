@@ -68,6 +68,18 @@ impl World {
         panic!("I-GC-2: key {key} is put off for ever: {:?}", tier.stats())
     }
 
+    /// Puts keys until the flash is full; returns how many it took.
+    fn fill<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>) -> u32 {
+        for key in 0.. {
+            match self.put(tier, key, &value(key, 0)) {
+                Ok(()) => self.keys.push((0, vec![0])),
+                Err(PutError::Full) => return key,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        panic!("a medium without end")
+    }
+
     /// Overwrites a key. It has the new value, or the old one after an error.
     fn overwrite<const U: usize, const S: usize>(
         &mut self,
@@ -122,14 +134,7 @@ fn live<const U: usize, const S: usize, const N: usize>(driver: Driver, at: u64,
     {
         let mut tier = built::<U, S, N>(&mut memory, &mut flash, &plan, driver);
         tier.mount(world.now()).unwrap();
-        for key in 0.. {
-            match world.put(&mut tier, key, &value(key, 0)) {
-                Ok(()) => world.keys.push((0, vec![0])),
-                Err(PutError::Full) => break,
-                Err(error) => panic!("{error}"),
-            }
-        }
-        let keys = u32::try_from(world.keys.len()).unwrap();
+        let keys = world.fill(&mut tier);
         plan.fails_in.set(Some((at, many)));
         for version in 1..=keys + 4 {
             world.overwrite(&mut tier, version * 5 % keys, version);
@@ -155,14 +160,7 @@ fn cut_after_failure<const U: usize, const S: usize, const N: usize>(at: u64, cu
     let is_cut = {
         let mut tier = built::<U, S, N>(&mut memory, &mut flash, &plan, Driver::Blocking);
         tier.mount(world.now()).unwrap();
-        for key in 0.. {
-            match world.put(&mut tier, key, &value(key, 0)) {
-                Ok(()) => world.keys.push((0, vec![0])),
-                Err(PutError::Full) => break,
-                Err(error) => panic!("{error}"),
-            }
-        }
-        let keys = u32::try_from(world.keys.len()).unwrap();
+        let keys = world.fill(&mut tier);
         plan.fails_in.set(Some((at, 1)));
         plan.cut_in.set(Some(at + cut));
         let has_power = |tier: &Tier<'_, '_, U, S>| match tier {
