@@ -235,12 +235,17 @@ impl<W: Clone> Lines<W> {
     }
 
     /// Gives permits in the order of age, as long as `reserve` succeeds for the next client: to as many clients as there are
-    /// places for several writes of each, and to one in any case.
-    pub(super) fn grant(&mut self, spare: Spare, mut reserve: impl FnMut(u64) -> bool, woken: &mut Vec<W>) {
+    /// places for several writes of each, and to one in any case. Tells whether it succeeded for all of these.
+    pub(super) fn grant(
+        &mut self,
+        spare: Spare,
+        mut reserve: impl FnMut(u64) -> bool,
+        woken: &mut Vec<W>,
+    ) -> bool {
         let mut left = Some(spare);
         while let (Some(spare), Some((&number, &bytes))) = (left, self.permits.first_key_value()) {
             if !reserve(bytes) {
-                break;
+                return false;
             }
             left = spare.without(bytes);
             self.permits.pop_first();
@@ -249,6 +254,7 @@ impl<W: Clone> Lines<W> {
                 woken.push(client.waker.clone());
             }
         }
+        true
     }
 
     /// Where a resource was given back, calls the oldest clients: as many as there may be enough capacity for, at least one,

@@ -57,9 +57,9 @@ pub(crate) use self::waiting::{
 };
 use self::woken::Woken;
 
-/// Permits are given once no more than this part of the queue is taken: the more places are free, the more writes a client makes
-/// before it has to wait again, and what is left keeps the worker busy meanwhile.
-const LOW_PART: u32 = 8;
+/// Permits are given once one part in so many of the queue and of the pending bytes is free. A client that waits sleeps for as long as
+/// the worker takes for that part, and the rest keeps the worker busy until the client is awake.
+const FREE_PART: u32 = 8;
 
 /// The resources that clients of one partition need for a write, and their waits for them.
 #[derive(Debug, Default)]
@@ -181,15 +181,18 @@ impl Admission {
         }
         self.pending_bytes_max.store(look.pending_bytes_max, Ordering::SeqCst);
         let (taken, taken_bytes) = (self.budget.queued(), self.budget.pending_bytes());
-        let is_low = taken <= QUEUED_MAX / LOW_PART && taken_bytes <= look.pending_bytes_max / 2;
+        let spare = Spare {
+            places: QUEUED_MAX.saturating_sub(taken),
+            bytes: look.pending_bytes_max.saturating_sub(taken_bytes),
+        };
+        let is_enough = spare.places >= QUEUED_MAX / FREE_PART
+            && spare.bytes >= look.pending_bytes_max / u64::from(FREE_PART);
         self.change(|lines, woken| {
-            if is_low || look.is_idle {
-                let spare = Spare {
-                    places: QUEUED_MAX.saturating_sub(taken),
-                    bytes: look.pending_bytes_max.saturating_sub(taken_bytes),
-                };
-                self.is_open.store(true, Ordering::SeqCst);
-                lines.grant(spare, |bytes| self.budget.reserve_write(bytes, look.pending_bytes_max), woken);
+            if is_enough || look.is_idle {
+                let reserve = |bytes| self.budget.reserve_write(bytes, look.pending_bytes_max);
+                let has_given = lines.grant(spare, reserve, woken);
+                // Short writes that arrive would take the bytes for which a long one waits.
+                self.is_open.store(has_given, Ordering::SeqCst);
             }
             lines.ring(look.is_changed, look.enough_for, woken);
         });

@@ -147,6 +147,40 @@ fn newcomer_after_a_full_queue_passes_no_waiter() {
 }
 
 #[test]
+fn waiter_goes_on_once_an_eighth_is_free() {
+    let eighth = QUEUED_MAX / FREE_PART;
+    for (taken, taken_bytes, is_enough) in [
+        (QUEUED_MAX - eighth + 1, 0, false),
+        (QUEUED_MAX - eighth, 0, true),
+        (0, (7 << 17) + 1, false),
+        (0, 7 << 17, true),
+    ] {
+        let (lease, admission) = admission();
+        let waiting = waiting(lease);
+        waiting.stand(Line::Permit(100));
+        admission.budget.set_taken(taken, 0);
+        admission.budget.change_bytes(0, taken_bytes);
+        look(&admission, false);
+        assert_eq!(waiting.is_called(), is_enough, "{taken} places and {taken_bytes} bytes are taken");
+    }
+}
+
+#[test]
+fn short_writes_that_arrive_pass_no_long_one_that_waits() {
+    let (lease, admission) = admission();
+    let waiting = waiting(lease);
+    admission.shut();
+    waiting.stand(Line::Permit(1 << 20));
+    admission.budget.change_bytes(0, 1);
+    look(&admission, false);
+    assert_eq!(admission.turn(true, 100), Turn::Behind(Line::Permit(100)), "they would take its bytes");
+    admission.budget.change_bytes(1, 0);
+    look(&admission, false);
+    assert_eq!(waiting.turn(true, 1 << 20), Turn::Try { has_permit: true });
+    waiting.done();
+}
+
+#[test]
 fn remove_stands_behind_no_put_that_waits_for_capacity() {
     let (lease, admission) = admission();
     let (put, later) = (waiting(lease), waiting(lease));

@@ -188,9 +188,10 @@ impl Worker<'_> {
         }
     }
 
-    /// Whether more can be appended at once: only the bound of a turn ended the last call.
+    /// Whether to append again at once: only the bound of a turn ended the last call, or a step of the machine may have opened
+    /// the segment for which it waited.
     pub(super) fn has_more_to_append(&self) -> bool {
-        !self.must_wait
+        (!self.must_wait || self.has_progressed)
             && (!self.backlog.is_empty() || self.is_retry_due() && !self.index.unwritten.is_empty())
     }
 

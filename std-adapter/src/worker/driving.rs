@@ -71,6 +71,7 @@ impl Worker<'_> {
             let before = self.slicing.begin(&mut self.tier);
             let step = self.tier.poll(now, &mut self.index);
             drop(entered);
+            self.has_progressed |= step != Poll::Idle;
             self.slicing.polled(self.tier.effort());
             self.explaining.polled(&self.tier, self.slicing.held(), &self.shared.explanations);
             match step {
@@ -161,6 +162,7 @@ impl Worker<'_> {
             self.mount_failure = Some(failure.clone());
         }
         let result = result.map_err(MediumFailure::kind);
+        self.has_progressed = true;
         if self.tier.handle(now, Input::Done { ticket, result }, &mut self.index).is_err() {
             tracing::warn!(?ticket, "a completion found nothing outstanding");
         }

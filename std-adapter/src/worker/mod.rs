@@ -159,6 +159,8 @@ pub(crate) struct Worker<'m> {
     never: u64,
     /// Whether the log has to be waited for before anything is appended.
     must_wait: bool,
+    /// Whether the machine did anything in this turn, or since: the log may take records now.
+    has_progressed: bool,
     posting: Posting,
     meter: TierMeter,
     background: Option<Schedule>,
@@ -308,6 +310,7 @@ impl<'m> Worker<'m> {
             sweeping: Sweeping::default(),
             never: 0,
             must_wait: false,
+            has_progressed: false,
             waiters: Waiters::default(),
             scheduled: ScheduledTasks::default(),
             posting: Posting::new(&setup.config),
@@ -446,6 +449,7 @@ impl<'m> Worker<'m> {
                 return End::Closed;
             }
             let has_more = self.has_more_to_append() || self.has_more_to_sweep();
+            self.has_progressed = false;
             let has_asked = core::mem::take(&mut self.has_asked);
             if core::mem::take(&mut self.has_answered) && is_idle && !has_more && !has_asked {
                 let (messages, results) = (&self.messages, &self.syncer.results);
