@@ -4,6 +4,7 @@ use super::log::Log;
 use super::notes::{SlotState, Writing};
 use super::slot::SlotMut;
 use super::slots::SlotIndex;
+use super::state::STAMPING;
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now};
 use crate::format::{EraseIntent, FooterWriter, Kind, SegmentIndex, Sequence};
@@ -155,6 +156,10 @@ impl Log<'_> {
             self.watch.note(Invariant::Completion);
             return;
         };
+        if self.writer.stamped_until_ms == STAMPING {
+            let wait_ms = u64::from(self.layout.config().time_every_s) * 1_000;
+            self.writer.stamped_until_ms = now.monotonic_ms.saturating_add(wait_ms);
+        }
         if let Err(error) = result {
             self.fail_for(now, error);
             // Where the footer fails, only the footer is lost: every record is durable.

@@ -7,6 +7,7 @@ use super::memory::Pending;
 use super::notes::SlotState;
 use super::slot::{Slot, SlotMut};
 use super::slots::SlotIndex;
+use super::state::STAMPING;
 use crate::codec::CodecId;
 use crate::config::Stream;
 use crate::drive::Now;
@@ -110,17 +111,18 @@ impl Log<'_> {
         if self.keeps_one_free() {
             // A write of its own: a cut may program the end of a write and not its beginning. A whole record behind a hole could not be
             // relocated, and no other segment could take its place. One time record is enough for each wait, however long a write
-            // takes.
-            if !self.writer.is_stamped && self.is_time_due() && self.has_space_for_time(index, bytes) {
+            // takes. A record that is not offered again within `time_every_s` waits no more.
+            let is_stamped = now.monotonic_ms <= self.writer.stamped_until_ms;
+            if !is_stamped && self.is_time_due() && self.has_space_for_time(index, bytes) {
                 self.place_stamp(index)?;
-                self.writer.is_stamped = true;
+                self.writer.stamped_until_ms = STAMPING;
                 self.flush();
                 return Err(AppendError::Busy);
             }
         } else {
             self.note_time(index)?;
         }
-        (self.writer.wanted_bytes, self.writer.is_stamped) = (0, false);
+        (self.writer.wanted_bytes, self.writer.stamped_until_ms) = (0, 0);
         let location = self.place(index, &incoming)?;
         self.account_fresh(now, index, fresh, location, bytes);
         Ok(location)

@@ -7,6 +7,9 @@ use crate::config::{Streams, TierConfig};
 use crate::format::Sequence;
 use crate::segments::Ages;
 
+/// The write of a time record is under way, for which a client's record waits.
+pub(super) const STAMPING: u64 = u64::MAX;
+
 /// The state of writing.
 #[derive(Debug)]
 pub(super) struct Writer<'m> {
@@ -20,8 +23,9 @@ pub(super) struct Writer<'m> {
     pub(super) version_floor: Sequence,
     /// Bytes of the fresh record that was refused last for want of space; 0 once one was taken.
     pub(super) wanted_bytes: u32,
-    /// Whether a time record was written since a client's record was placed: with one free segment it gets a write of its own.
-    pub(super) is_stamped: bool,
+    /// Until when the last time record is enough for the client's record that waits for its write, in milliseconds: [`STAMPING`] while that is
+    /// under way, 0 where none waits. With one free segment a time record gets a write of its own.
+    pub(super) stamped_until_ms: u64,
     /// Appends so far.
     pub(super) appended: u64,
     /// Bytes that clients appended so far: the clock of segment ages.
@@ -66,7 +70,7 @@ impl<'m> Writer<'m> {
             sequence_next: Sequence::FIRST,
             version_floor: Sequence::NONE,
             wanted_bytes: 0,
-            is_stamped: false,
+            stamped_until_ms: 0,
             appended: 0,
             appended_bytes: 0,
             fresh_ms: 0,

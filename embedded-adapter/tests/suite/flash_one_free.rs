@@ -96,3 +96,24 @@ fn put_made_again_each_second_needs_one_time_record() {
         s += 1;
     }
 }
+
+#[test]
+fn put_after_one_that_was_given_up_brings_its_own_time() {
+    let mut memory = Memory::<4>::new();
+    let medium = Slow::new(NorMedium::new(Ram::new(4)));
+    let mut tier = FlashTier::new(FlashConfig::new(1_024, 5), &mut memory, medium).unwrap();
+    while tier.mount(now(0)).is_err() {}
+    while tier.put_with_ttl(now(0), b"short", b"1", 65).is_err() {}
+    // It waits for its time record, and nobody offers it again.
+    assert!(tier.put(now(61), b"first", b"2").is_err());
+    while !tier.poll(now(61), 8).is_idle {}
+    while tier.put(now(130), b"second", b"3").is_err() {}
+    assert_eq!(tier.get(now(130), b"short", &mut [0; RECORD]), Ok(None));
+    // Without a clock the next mount goes on from the newest time in the log.
+    let medium = tier.into_medium();
+    let mut memory = Memory::<4>::new();
+    let mut tier = FlashTier::new(FlashConfig::new(1_024, 5), &mut memory, medium).unwrap();
+    let off = Now { monotonic_ms: 0, wall_s: 0 };
+    while tier.mount(off).is_err() {}
+    assert_eq!(tier.get(off, b"short", &mut [0; RECORD]), Ok(None), "it had expired");
+}
