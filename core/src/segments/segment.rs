@@ -160,7 +160,7 @@ impl Segment {
     /// Changes what it is.
     pub(super) fn set_state(&mut self, state: SegmentState) {
         if state.is_emptied() != self.state().is_emptied() {
-            (self.late, self.late_high) = (0, 0);
+            (self.late, self.late_high) = (0, self.late_high & RELOCATED);
         }
         self.used.set_high(state as u32);
     }
