@@ -7,7 +7,7 @@ use coldpress_embedded::flash::{
     AsyncNorMedium, FlashConfig, FlashMemory, FlashTier, Now, PutError, buckets_for,
 };
 use coldpress_tests::driver::{AnyTier, AwaitedTier, Driver};
-use coldpress_tests::flash::{Flash, Waiting};
+use coldpress_tests::flash::{Change, Flash, Tear, Waiting};
 use coldpress_tests::sim::{Rng, in_case};
 
 use crate::faulty_flash::{Faulty, Plan};
@@ -37,7 +37,7 @@ fn value(key: u32, version: u32) -> Vec<u8> {
 }
 
 /// The time, and the version that each key has. A put that failed may have left its version for a mount to find.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct World {
     ms: u64,
     keys: Vec<(u32, Vec<u32>)>,
@@ -153,51 +153,58 @@ fn live<const U: usize, const S: usize, const N: usize>(driver: Driver, at: u64,
     plan.failed.get() > 0
 }
 
-/// A life on a full flash in which a change fails, torn or whole, and the power is cut a few changes later. Returns whether it was.
-fn cut_after_failure<const U: usize, const S: usize, const N: usize>(at: u64, cut: u64, seed: u64) -> bool {
-    let (mut world, mut flash) = (World::default(), Flash::<U, S>::new(N, 0xFF));
-    let (plan, mut memory) = (plan(seed), Box::new(Memory::<N>::new()));
-    let is_cut = {
-        let mut tier = built::<U, S, N>(&mut memory, &mut flash, &plan, Driver::Blocking);
-        tier.mount(world.now()).unwrap();
-        let keys = world.fill(&mut tier);
-        plan.fails_in.set(Some((at, 1)));
-        plan.cut_in.set(Some(at + cut));
-        let has_power = |tier: &Tier<'_, '_, U, S>| match tier {
-            AnyTier::Blocking(tier) => tier.medium().flash.has_power(),
-            AnyTier::Async(_) => true,
-        };
-        'life: for version in 1..=2 * keys {
-            let key = version * 5 % keys;
-            for _ in 0..POLLS_MAX {
-                let held = &mut world.keys[key as usize];
-                let put = tier.put(
-                    Now { monotonic_ms: world.ms, wall_s: 0 },
-                    &key.to_le_bytes(),
-                    &value(key, version),
-                );
-                if put.is_ok() {
-                    *held = (version, vec![version]);
-                } else if !held.1.contains(&version) {
-                    held.1.push(version);
+/// A life on a full flash in which a change fails, torn or whole, and the power is cut a few changes later.
+fn life_with_a_cut<const U: usize, const S: usize, const N: usize>(
+    flash: &mut Flash<U, S>,
+    plan: &Plan,
+    at: u64,
+    cut: u64,
+) -> World {
+    let (mut world, mut memory) = (World::default(), Box::new(Memory::<N>::new()));
+    let mut tier = built::<U, S, N>(&mut memory, flash, plan, Driver::Blocking);
+    tier.mount(world.now()).unwrap();
+    let keys = world.fill(&mut tier);
+    plan.fails_in.set(Some((at, 1)));
+    plan.cut_in.set(Some(at + cut));
+    let has_power = |tier: &Tier<'_, '_, U, S>| match tier {
+        AnyTier::Blocking(tier) => tier.medium().flash.has_power(),
+        AnyTier::Async(_) => true,
+    };
+    'life: for version in 1..=2 * keys {
+        let key = version * 5 % keys;
+        for _ in 0..POLLS_MAX {
+            let held = &mut world.keys[key as usize];
+            let put =
+                tier.put(Now { monotonic_ms: world.ms, wall_s: 0 }, &key.to_le_bytes(), &value(key, version));
+            if put.is_ok() {
+                *held = (version, vec![version]);
+            } else if !held.1.contains(&version) {
+                held.1.push(version);
+            }
+            if !has_power(&tier) {
+                break 'life;
+            }
+            match put {
+                Err(PutError::NeedsCompaction | PutError::Busy(_)) => {
+                    world.ms += 20;
+                    let _ = tier.poll(world.now(), 8);
                 }
-                if !has_power(&tier) {
-                    break 'life;
-                }
-                match put {
-                    Err(PutError::NeedsCompaction | PutError::Busy(_)) => {
-                        world.ms += 20;
-                        let _ = tier.poll(world.now(), 8);
-                    }
-                    _ => break,
-                }
+                _ => break,
             }
         }
-        !has_power(&tier)
-    };
+    }
     plan.cut_in.set(None);
-    flash.power_on();
-    let mut tier = built::<U, S, N>(&mut memory, &mut flash, &plan, Driver::Blocking);
+    world
+}
+
+/// Mounts what a life left, and overwrites every key.
+fn goes_on<const U: usize, const S: usize, const N: usize>(
+    mut world: World,
+    flash: &mut Flash<U, S>,
+    plan: &Plan,
+) {
+    let mut memory = Box::new(Memory::<N>::new());
+    let mut tier = built::<U, S, N>(&mut memory, flash, plan, Driver::Blocking);
     tier.mount(world.now()).unwrap();
     world.check(&mut tier, true);
     // A copy may tie with one in a segment that was erased in part: both segments would be kept, and nothing be free.
@@ -205,7 +212,39 @@ fn cut_after_failure<const U: usize, const S: usize, const N: usize>(at: u64, cu
         world.overwrite(&mut tier, key, 1_000);
     }
     world.check(&mut tier, false);
+}
+
+/// Returns whether the power was cut.
+fn cut_after_failure<const U: usize, const S: usize, const N: usize>(at: u64, cut: u64, seed: u64) -> bool {
+    let (mut flash, plan) = (Flash::<U, S>::new(N, 0xFF), plan(seed));
+    let world = life_with_a_cut::<U, S, N>(&mut flash, &plan, at, cut);
+    let is_cut = !flash.has_power();
+    flash.power_on();
+    goes_on::<U, S, N>(world, &mut flash, &plan);
     is_cut
+}
+
+/// The erase that is cut after a failure turned over some bits of the first bytes of its sector and no others. Returns whether there was an
+/// erase.
+fn faint_erase_after_failure<const U: usize, const S: usize, const N: usize>(
+    at: u64,
+    cut: u64,
+    seed: u64,
+) -> bool {
+    let (mut flash, plan) = (Flash::<U, S>::new(N, 0xFF), plan(seed));
+    flash.keep_tape();
+    let world = life_with_a_cut::<U, S, N>(&mut flash, &plan, at, cut);
+    let moments = flash.take_tape();
+    let Some(moment) = moments.last().filter(|_| !flash.has_power()) else { return false };
+    let Change::Erase { at: sector, .. } = *moment.change() else { return false };
+    for bytes in (0..=S).step_by(16) {
+        let mut flash = moment.torn(Tear::First(0));
+        for place in (sector..sector + bytes).step_by(16) {
+            flash.flip(place, 5);
+        }
+        goes_on::<U, S, N>(world.clone(), &mut flash, &plan);
+    }
+    true
 }
 
 fn each_failure_is_cut<const U: usize, const S: usize, const N: usize>(seeds: u64) {
@@ -225,6 +264,21 @@ fn each_failure_is_cut<const U: usize, const S: usize, const N: usize>(seeds: u6
     }
     println!("{N} × {S} in units of {U}: {tried} histories with a failure and a cut");
     assert!(tried > 100, "{tried}");
+}
+
+#[test]
+fn erase_begun_after_a_failure_loses_nothing() {
+    let mut erases = 0;
+    for (at, cut) in (0..12).flat_map(|at| (1..=4).map(move |cut| (at, cut))) {
+        // The failure is torn in another way by each seed: by one in forty it leaves all that was to be written.
+        for seed in 0..160 {
+            erases += u32::from(in_case(
+                || format!("change {at} fails, cut {cut} later, seed {seed}"),
+                || faint_erase_after_failure::<4, 512, 2>(at, cut, seed),
+            ));
+        }
+    }
+    assert!(erases > 400, "{erases}");
 }
 
 #[test]
