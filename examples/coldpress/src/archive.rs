@@ -1,27 +1,17 @@
-//! The commands `backup`, `restore` and `archive`. An archive is a local directory with the backups of one cache.
+//! The commands `backup`, `restore` and `archive`. An archive has the backups of one cache.
 
 use core::future::Future;
-use std::fs::{DirBuilder, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io::Write as _;
 use std::path::Path;
 
-use coldpress_std::archive::object_store::local::LocalFileSystem;
-use coldpress_std::archive::object_store::path::Path as Prefix;
 use coldpress_std::archive::{self, ArchiveDamage, ArchiveError, Listed, RestorePoint};
 use serde::Serialize;
 
+use crate::archive_place::OpenArchive;
 use crate::caches::open;
 use crate::failure::{Failure, Verdict};
 use crate::options::{ArchiveJob, ArchivePlace, Place, Restore};
 use crate::output::{Output, bytes};
-
-/// The directory of an archive that each backup leaves, by which an archive is known.
-const MANIFESTS: &str = "manifests";
-/// The one that is there already where the first backup was ended early.
-const SEGMENTS: &str = "segments";
-/// Objects hold values, so a new archive is for its owner alone.
-const MODE: u32 = 0o700;
 
 /// A backup that was made.
 #[derive(Debug, Serialize)]
@@ -130,56 +120,15 @@ struct PrunedArchive {
 }
 
 fn wait<T>(job: impl Future<Output = Result<T, ArchiveError>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Work(format!("can't start a runtime: {error}")))?;
     Ok(runtime.block_on(job)?)
 }
 
-/// The prefix in the directory: the directory itself.
-fn prefix() -> Prefix {
-    Prefix::default()
-}
-
-/// Opens an archive that is there.
-fn open_archive(path: &Path) -> Result<LocalFileSystem, Failure> {
-    check_archive(path, |has| has(MANIFESTS))
-}
-
-/// Opens the archive for a backup, or makes it. A directory with anything else in it is refused.
-fn make_archive(path: &Path) -> Result<LocalFileSystem, Failure> {
-    match DirBuilder::new().mode(MODE).create(path) {
-        Ok(()) => sync_parent(path)?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(Failure::at("make", path, &error)),
-    }
-    let is_empty = || path.read_dir().is_ok_and(|mut entries| entries.next().is_none());
-    check_archive(path, |has| has(MANIFESTS) || has(SEGMENTS) || is_empty())
-}
-
-fn check_archive(
-    path: &Path,
-    is_archive: impl FnOnce(&dyn Fn(&str) -> bool) -> bool,
-) -> Result<LocalFileSystem, Failure> {
-    path.read_dir()
-        .map_err(|error| Failure::Unreadable(format!("can't list {}: {error}", path.display())))?;
-    if !is_archive(&|name| path.join(name).is_dir()) {
-        return Err(Failure::Unreadable(format!("{} is no archive", path.display())));
-    }
-    // A backup is reported once it is on the disk, with all objects that it needs.
-    let store = LocalFileSystem::new_with_prefix(path).map_err(ArchiveError::from)?;
-    Ok(store.with_fsync(true))
-}
-
-fn sync_parent(path: &Path) -> Result<(), Failure> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let synced = File::open(parent).and_then(|parent| parent.sync_all());
-    synced.map_err(|error| Failure::at("sync", parent, &error))
-}
-
 pub(crate) fn backup(place: &Place, archive: &Path, out: &mut Output) -> Result<Verdict, Failure> {
     let tier = open(place)?;
-    let store = make_archive(archive)?;
-    let made = wait(archive::backup(&tier.handle(), &store, &prefix()))?;
+    let OpenArchive { store, prefix } = OpenArchive::make(archive)?;
+    let made = wait(archive::backup(&tier.handle(), store.as_ref(), &prefix))?;
     tier.close()?;
     let made = MadeBackup {
         number: made.number,
@@ -210,7 +159,7 @@ pub(crate) fn backup(place: &Place, archive: &Path, out: &mut Output) -> Result<
 
 pub(crate) fn restore(restore: &Restore, out: &mut Output) -> Result<Verdict, Failure> {
     let Restore { place, dir, number, at } = restore;
-    let store = open_archive(&place.archive)?;
+    let OpenArchive { store, prefix } = OpenArchive::find(&place.archive)?;
     let point = match (number, at) {
         (Some(number), _) => RestorePoint::Number(*number),
         (None, Some(at)) => RestorePoint::Time(*at),
@@ -220,7 +169,7 @@ pub(crate) fn restore(restore: &Restore, out: &mut Output) -> Result<Verdict, Fa
         let left = left.display();
         out.warn(&format_args!("{left} is of a restore that was killed, unless one is under way: delete it"));
     }
-    let restored = wait(archive::restore(&store, &prefix(), dir, point))?;
+    let restored = wait(archive::restore(store.as_ref(), &prefix, dir, point))?;
     let restored = RestoredCache {
         number: restored.backup.number,
         taken_at: restored.backup.taken_s,
@@ -245,8 +194,8 @@ pub(crate) fn run(job: &ArchiveJob, out: &mut Output) -> Result<Verdict, Failure
 }
 
 fn list(place: &ArchivePlace, out: &mut Output) -> Result<Verdict, Failure> {
-    let store = open_archive(&place.archive)?;
-    let listed = wait(archive::list(&store, &prefix()))?;
+    let OpenArchive { store, prefix } = OpenArchive::find(&place.archive)?;
+    let listed = wait(archive::list(store.as_ref(), &prefix))?;
     let rows = BackupRows {
         backups: listed.backups.into_iter().map(BackupRow::of).collect(),
         damage: listed.damages.iter().map(DamagedBackup::of).collect(),
@@ -265,8 +214,8 @@ fn list(place: &ArchivePlace, out: &mut Output) -> Result<Verdict, Failure> {
 }
 
 fn verify(place: &ArchivePlace, out: &mut Output) -> Result<Verdict, Failure> {
-    let store = open_archive(&place.archive)?;
-    let verified = wait(archive::verify(&store, &prefix()))?;
+    let OpenArchive { store, prefix } = OpenArchive::find(&place.archive)?;
+    let verified = wait(archive::verify(store.as_ref(), &prefix))?;
     let verified = VerifiedArchive {
         sound: verified.damages.is_empty(),
         damage: verified.damages.iter().map(DamagedBackup::of).collect(),
@@ -289,8 +238,8 @@ fn verify(place: &ArchivePlace, out: &mut Output) -> Result<Verdict, Failure> {
 }
 
 fn prune(place: &ArchivePlace, keep: usize, out: &mut Output) -> Result<Verdict, Failure> {
-    let store = open_archive(&place.archive)?;
-    let pruned = wait(archive::prune(&store, &prefix(), keep))?;
+    let OpenArchive { store, prefix } = OpenArchive::find(&place.archive)?;
+    let pruned = wait(archive::prune(store.as_ref(), &prefix, keep))?;
     let pruned = PrunedArchive { backups: pruned.backups, objects: pruned.objects, bytes: pruned.bytes };
     if place.json {
         out.json(&pruned)?;

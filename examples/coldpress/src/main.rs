@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod archive_place;
 mod caches;
 mod entries;
 mod export;

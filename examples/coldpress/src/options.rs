@@ -20,6 +20,9 @@ Exit codes:
 The commands list, stats, verify, keys, get, dump and export take no lock and write nothing. They work beside a service that has the
 cache open, and on media that are mounted read-only. A key shows a value that it had meanwhile.
 
+An archive in S3 is named by its URL, s3://bucket/prefix. The variables AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION say who asks;
+AWS_ENDPOINT names another server that speaks its protocol, and AWS_ALLOW_HTTP=true permits one without TLS.
+
 With --json each command writes one JSON object to the standard output; keys, dump and export write one object a line.";
 
 /// Lists, checks, reads, compacts, exports, imports and backs up the caches of a directory.
@@ -88,7 +91,7 @@ pub(crate) enum Command {
     Backup {
         #[command(flatten)]
         place: Place,
-        /// The archive of this cache: a local directory, made where it is not there
+        /// The archive of this cache: a local directory, made where it is not there, or a URL such as s3://bucket/prefix
         archive: PathBuf,
     },
     /// Makes the directory of a cache from a backup, the newest one unless another is chosen
@@ -181,7 +184,7 @@ pub(crate) struct Restore {
 /// The archive that a command works on.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ArchivePlace {
-    /// The archive: a local directory
+    /// The archive: a local directory, or a URL such as s3://bucket/prefix
     pub(crate) archive: PathBuf,
     /// Write JSON
     #[arg(long)]

@@ -53,6 +53,11 @@ pub enum ArchiveError {
         /// The version.
         version: u8,
     },
+    /// This is no URL.
+    Url {
+        /// The text.
+        url: String,
+    },
     /// There is no such backup.
     NoBackup,
     /// At least one backup has to be kept.
@@ -87,6 +92,9 @@ impl fmt::Display for ArchiveError {
             Self::Missing { object } => write!(f, "{object} is missing"),
             Self::Version { object, version } => {
                 write!(f, "{object} is of version {version}, which this build does not read")
+            }
+            Self::Url { url } => {
+                write!(f, "{url:?} is no URL of an archive, such as s3://bucket/prefix or file:///dir")
             }
             Self::NoBackup => f.write_str("there is no such backup"),
             Self::KeepNone => f.write_str("at least one backup has to be kept"),

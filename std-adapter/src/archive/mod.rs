@@ -5,7 +5,7 @@
 //! and [`prune`] look after them.
 //!
 //! The store is one of the crate [`object_store`]: memory, a local directory, or a cloud. Its retries, encryption and credentials are set
-//! there. The futures need the runtime that the store needs; memory and a local directory need none.
+//! there. [`ArchiveLocation`] makes one from a URL and the environment. The futures need the runtime that the store needs; memory and a local directory need none.
 //! A local directory syncs what is put only after `with_fsync(true)`: without it a power cut may damage backups.
 //!
 //! ```
@@ -37,6 +37,7 @@
 mod backup;
 mod check;
 mod error;
+mod location;
 mod manifest;
 mod prune;
 mod restore;
@@ -47,5 +48,6 @@ pub use object_store;
 pub use self::backup::{Backup, BackupOptions, backup, backup_with};
 pub use self::check::{ArchiveDamage, BackupList, Listed, Verified, list, verify};
 pub use self::error::ArchiveError;
+pub use self::location::ArchiveLocation;
 pub use self::prune::{Pruned, prune};
 pub use self::restore::{RestorePoint, RestoredTier, restore, unfinished_restores};

@@ -3,5 +3,6 @@
 mod backing_up;
 mod common;
 mod failures;
+mod places;
 mod pruning;
 mod restoring;

@@ -247,3 +247,27 @@ fn restore_names_the_rest_of_one_that_was_killed() {
     assert!(dir.join("r.restoring-0123abcd").exists());
     assert_eq!(entries(dir, "r").len(), 10);
 }
+
+#[test]
+fn archive_is_named_by_a_url_as_by_its_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fill(dir, "test", &small(), 10);
+    let url = format!("file://{}/a", dir.display());
+    assert_eq!(json(&tool(dir, &["backup", "DIR/test", &url, "--json"]).expect(0))["number"], 1);
+    assert_eq!(fs::metadata(dir.join("a")).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(back_up(dir)["number"], 2);
+    assert_eq!(numbers(&json(&tool(dir, &["archive", "list", &url, "--json"]).expect(0))), [1, 2]);
+    tool(dir, &["restore", &url, "DIR/r"]).expect(0);
+    assert_eq!(entries(dir, "r"), entries(dir, "test"));
+    for (place, code, reason) in [
+        ("memory:///a", 2, "ends with this command"),
+        ("file://host/a", 2, "names no local directory"),
+        ("file:///none/a", 3, "No such file"),
+        ("ftp://host/a", 5, "ftp://host/a"),
+        ("://", 2, "is no URL"),
+    ] {
+        let refused = tool(dir, &["archive", "list", place]).expect(code);
+        assert!(refused.err().contains(reason), "{place}: {}", refused.err());
+    }
+}
