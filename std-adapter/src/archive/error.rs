@@ -22,7 +22,7 @@ pub enum ArchiveError {
         /// The bytes that could be held, for all partitions.
         held_bytes_max: u64,
     },
-    /// The backup did not take a segment for so long that it was given up, or its tier was opened again.
+    /// The tier was opened again meanwhile.
     HoldEnded,
     /// Another process wrote to the prefix at the same time. Nothing of this operation is listed.
     SecondWriter {

@@ -3,22 +3,30 @@
 //! The worker makes all writes and erases. Before the first one to a segment that the backup has not taken, it copies the segment
 //! into memory. So the erase itself never waits, and neither does a client. The copies are bounded: beyond that the hold is lost,
 //! and the backup begins again.
+//!
+//! A hold lasts while its backup lives, however long that waits for its store: the backup has the other end of a channel, and
+//! drops it with itself.
+
+use core::convert::Infallible;
 
 use coldpress_core::drive::Action;
 use coldpress_core::segments::SegmentState;
 
+use crossbeam_channel::{Receiver, TryRecvError};
+
 use super::Worker;
 use super::reply::Reply;
-use crate::clock::monotonic_ms;
 use crate::storage::{MARKER_BLOCK_BYTES, MediumFailure, PackedSegment, ServiceMedium};
-
-/// A hold of which nothing was taken for so long is given up, in milliseconds.
-const IDLE_MS_MAX: u64 = 300_000;
 
 /// A request of a backup.
 pub(crate) enum HoldRequest {
-    /// Holds all segments. One backup holds them at a time.
-    Begin { number: u64, bytes_max: u64, reply: Reply<Option<Vec<HeldSegment>>> },
+    /// Holds all segments, until the other end of `backup` is dropped. One backup holds them at a time.
+    Begin {
+        number: u64,
+        bytes_max: u64,
+        backup: Receiver<Infallible>,
+        reply: Reply<Option<Vec<HeldSegment>>>,
+    },
     /// Takes one, which the backup has read before.
     Take { number: u64, segment: u32, reply: Reply<TakenSegment> },
     /// Ends the hold.
@@ -50,7 +58,7 @@ pub(crate) enum HoldLost {
     Overrun,
     /// A segment could not be read before it was changed.
     Unreadable(MediumFailure),
-    /// It ended, or was given up.
+    /// It ended.
     Ended,
 }
 
@@ -70,12 +78,13 @@ pub(super) struct SegmentHold {
     copied_bytes: u64,
     bytes_max: u64,
     lost: Option<HoldLost>,
-    used_ms: u64,
+    /// Nothing comes by it: it shows when the backup was dropped.
+    backup: Receiver<Infallible>,
 }
 
 impl SegmentHold {
-    fn is_idle(&self) -> bool {
-        monotonic_ms() >= self.used_ms.saturating_add(IDLE_MS_MAX)
+    fn is_over(&self) -> bool {
+        matches!(self.backup.try_recv(), Err(TryRecvError::Disconnected))
     }
 
     fn lose(&mut self, lost: HoldLost) {
@@ -102,7 +111,6 @@ impl SegmentHold {
     }
 
     fn take(&mut self, segment: u32) -> TakenSegment {
-        self.used_ms = monotonic_ms();
         if let Some(lost) = self.lost.clone() {
             return TakenSegment::Lost(lost);
         }
@@ -124,9 +132,9 @@ impl SegmentHold {
 impl Worker<'_> {
     pub(super) fn take_hold_request(&mut self, request: HoldRequest) {
         match request {
-            HoldRequest::Begin { number, bytes_max, reply } => {
-                let is_free = self.hold.as_ref().is_none_or(SegmentHold::is_idle);
-                reply.send(is_free.then(|| self.begin_hold(number, bytes_max)));
+            HoldRequest::Begin { number, bytes_max, backup, reply } => {
+                let is_free = self.hold.as_ref().is_none_or(SegmentHold::is_over);
+                reply.send(is_free.then(|| self.begin_hold(number, bytes_max, backup)));
             }
             HoldRequest::Take { number, segment, reply } => {
                 let hold = self.hold.as_mut().filter(|hold| hold.number == number);
@@ -138,7 +146,7 @@ impl Worker<'_> {
         }
     }
 
-    fn begin_hold(&mut self, number: u64, bytes_max: u64) -> Vec<HeldSegment> {
+    fn begin_hold(&mut self, number: u64, bytes_max: u64, backup: Receiver<Infallible>) -> Vec<HeldSegment> {
         let segment_bytes = self.terms.geometry.segment_bytes();
         // A free segment is blank behind its marker.
         let marker_bytes = u32::try_from(MARKER_BLOCK_BYTES).unwrap_or(u32::MAX).min(segment_bytes);
@@ -157,7 +165,7 @@ impl Worker<'_> {
             copied_bytes: 0,
             bytes_max,
             lost: None,
-            used_ms: monotonic_ms(),
+            backup,
         });
         held
     }
@@ -165,9 +173,29 @@ impl Worker<'_> {
     /// Keeps the bytes that an action is about to change, where a backup needs them.
     pub(super) fn copy_held(&mut self, action: &Action) {
         let (Action::Write { segment, .. } | Action::Erase { segment, .. }) = action else { return };
-        self.hold.take_if(|hold| hold.is_idle());
+        self.hold.take_if(|hold| hold.is_over());
         if let Some(hold) = &mut self.hold {
             hold.copy(segment.get(), self.terms.geometry.segment_bytes(), self.medium.as_ref());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hold_lasts_exactly_as_long_as_its_backup() {
+        let (alive, backup) = crossbeam_channel::bounded(0);
+        let places = vec![Place::Untouched(16)];
+        let mut hold = SegmentHold { number: 1, places, copied_bytes: 0, bytes_max: 64, lost: None, backup };
+        assert!(!hold.is_over());
+        assert!(matches!(hold.take(0), TakenSegment::AsRead));
+        hold.lose(HoldLost::Overrun);
+        assert!(!hold.is_over(), "the backup finds out why it was lost");
+        assert!(matches!(hold.take(0), TakenSegment::Lost(HoldLost::Overrun)));
+        // The message that ends it may find no place in the queue.
+        drop::<crossbeam_channel::Sender<Infallible>>(alive);
+        assert!(hold.is_over());
     }
 }

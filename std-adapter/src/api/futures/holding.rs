@@ -1,7 +1,10 @@
 //! Holds the segments of a tier for a backup.
 
+use core::convert::Infallible;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
+
+use crossbeam_channel::Sender;
 
 use crate::api::handle::ColdTierHandle;
 use crate::errors::TierError;
@@ -24,6 +27,8 @@ pub(crate) struct HeldTier {
     handle: ColdTierHandle,
     number: u64,
     pub(crate) parts: Vec<Vec<HeldSegment>>,
+    /// Dropped, it shows the workers that nothing is held any more.
+    _alive: Sender<Infallible>,
 }
 
 impl ColdTierHandle {
@@ -41,13 +46,15 @@ impl ColdTierHandle {
         let parts = self.enter(|open| open.parts.len())?;
         // Dropped on the way out, it ends the holds that began.
         let number = HOLDS.fetch_add(1, Relaxed);
-        let mut held = HeldTier { handle: *self, number, parts: Vec::new() };
+        let (alive, backup) = crossbeam_channel::bounded(0);
+        let mut held = HeldTier { handle: *self, number, parts: Vec::new(), _alive: alive };
         let deadline = self.deadline()?;
         let bytes_max = bytes_max / parts.max(1) as u64;
         let mut answers = Vec::new();
         for part in 0..parts {
             let (reply, receiver) = oneshot::async_channel();
-            let request = HoldRequest::Begin { number, bytes_max, reply: reply.into() };
+            let request =
+                HoldRequest::Begin { number, bytes_max, backup: backup.clone(), reply: reply.into() };
             self.send_message_async(part, Message::Hold(request), deadline).await?;
             answers.push(receiver);
         }
@@ -90,7 +97,7 @@ impl HeldTier {
 
 impl Drop for HeldTier {
     fn drop(&mut self) {
-        // A tier that is closed holds nothing. Where a queue has no place, the worker gives the hold up by its time.
+        // A tier that is closed holds nothing. Where a queue has no place, the worker finds the hold over at its next write.
         let _ = self.handle.enter(|open| {
             for part in &open.parts {
                 let _ = part.pass_message(&mut Some(Message::Hold(HoldRequest::End { number: self.number })));
