@@ -28,7 +28,10 @@ pub enum RestorePoint {
     Newest,
     /// The one with this number.
     Number(u64),
-    /// The newest one that was taken at this time or before, in seconds since 1970.
+    /// The newest one that was taken at this time or before, in seconds since 1970, by the clock of the machine that made it.
+    ///
+    /// The time of a damaged manifest is unknown. It is passed over where a readable one with a lower number is of a later time than
+    /// this. Else it may be the one that is meant, and is an error. The one before it is restored by its number.
     Time(u64),
 }
 
@@ -79,16 +82,27 @@ pub async fn restore(
 
 async fn find(store: &dyn ObjectStore, prefix: &Path, at: RestorePoint) -> Result<Manifest, ArchiveError> {
     let slots = BackupSlots::list(store, prefix).await?;
+    let RestorePoint::Time(latest_s) = at else {
+        let is_wanted = |number: &u64| !matches!(at, RestorePoint::Number(wanted) if wanted != *number);
+        let number = slots.backups().rev().find(is_wanted).ok_or(ArchiveError::NoBackup)?;
+        return read(store, prefix, number).await;
+    };
+    // The newest one that can't be read, and may be of the time that is asked for.
+    let mut doubtful = None;
     for number in slots.backups().rev() {
-        if matches!(at, RestorePoint::Number(wanted) if wanted != number) {
-            continue;
-        }
-        let manifest = read(store, prefix, number).await?;
-        if !matches!(at, RestorePoint::Time(latest_s) if manifest.taken_s > latest_s) {
-            return Ok(manifest);
+        match read(store, prefix, number).await {
+            // A backup looks at the numbers before it notes its time. So all with a higher number are later than this one.
+            Ok(manifest) if manifest.taken_s > latest_s => doubtful = None,
+            Ok(manifest) => return doubtful.map_or(Ok(manifest), Err),
+            // It was pruned meanwhile.
+            Err(ArchiveError::NoBackup) => {}
+            Err(error @ ArchiveError::Store(_)) => return Err(error),
+            Err(error) => {
+                doubtful.get_or_insert(error);
+            }
         }
     }
-    Err(ArchiveError::NoBackup)
+    Err(doubtful.unwrap_or(ArchiveError::NoBackup))
 }
 
 fn check_empty(dir: &FilePath) -> Result<(), ArchiveError> {
