@@ -92,6 +92,15 @@ pub struct Verified {
     pub objects: u64,
     /// Bytes of these.
     pub bytes: u64,
+    /// Manifests and objects that were read and are not as they were uploaded, for [`delete_damaged`](super::delete_damaged).
+    pub(super) damaged: Vec<DamagedObject>,
+}
+
+/// An object that was read, and is not as it was uploaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum DamagedObject {
+    Manifest(u64),
+    Segment(Path, SegmentObject),
 }
 
 /// An object that is not what was uploaded, and a backup that needs it.
@@ -105,7 +114,8 @@ pub struct ArchiveDamage {
     pub error: ArchiveError,
 }
 
-/// Reads every object that a backup names, and checks each byte.
+/// Reads every object that a backup names, and checks each byte. It changes nothing: see
+/// [`delete_damaged`](super::delete_damaged).
 ///
 /// # Errors
 /// [`ArchiveError::Store`] where the store fails. Damage is no error, but part of the result.
@@ -116,13 +126,16 @@ pub async fn verify(store: &dyn ObjectStore, prefix: &Path) -> Result<Verified, 
     let mut verified = Verified::default();
     let mut sound = HashSet::new();
     for number in BackupSlots::list(store, prefix).await?.backups() {
-        let before = verified.damages.len();
+        let before = (verified.damages.len(), verified.damaged.len());
         let mut damage = |error| verified.damages.push(ArchiveDamage { number, error });
         let manifest = match read(store, prefix, number).await {
             Ok(manifest) => manifest,
             Err(ArchiveError::NoBackup) => continue,
             Err(error @ ArchiveError::Store(_)) => return Err(error),
             Err(error) => {
+                if matches!(error, ArchiveError::Damaged { .. }) {
+                    verified.damaged.push(DamagedObject::Manifest(number));
+                }
                 damage(error);
                 continue;
             }
@@ -139,14 +152,21 @@ pub async fn verify(store: &dyn ObjectStore, prefix: &Path) -> Result<Verified, 
                     sound.insert(path);
                 }
                 Err(error @ ArchiveError::Store(_)) => return Err(error),
-                Err(error) => damage(error),
+                Err(error) => {
+                    let found = DamagedObject::Segment(path, object.clone());
+                    if matches!(error, ArchiveError::Damaged { .. }) && !verified.damaged.contains(&found) {
+                        verified.damaged.push(found);
+                    }
+                    damage(error);
+                }
             }
         }
-        if verified.damages.len() == before {
+        if verified.damages.len() == before.0 {
             verified.sound.push(Listed::of(&manifest));
         } else if is_gone(store, prefix, number).await? {
             // A prune deleted it meanwhile.
-            verified.damages.truncate(before);
+            verified.damages.truncate(before.0);
+            verified.damaged.truncate(before.1);
         }
     }
     Ok(verified)

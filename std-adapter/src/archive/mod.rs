@@ -1,8 +1,8 @@
 //! Backups of a tier in an object store, made while clients write.
 //!
 //! [`backup`] copies a tier at one moment behind a sync: every write that was acknowledged before is in it. Segments that an
-//! earlier backup has are not uploaded again. [`restore`] makes a directory of one, which opens as any other. [`list`], [`verify`]
-//! and [`prune`] look after them.
+//! earlier backup has are not uploaded again. [`restore`] makes a directory of one, which opens as any other. [`list`], [`verify`],
+//! [`delete_damaged`] and [`prune`] look after them.
 //!
 //! The store is one of the crate [`object_store`]: memory, a local directory, or a cloud. Its retries, encryption and credentials are set
 //! there. [`ArchiveLocation`] makes one from a URL and the environment. The futures need the runtime that the store needs; memory and a local directory need none.
@@ -36,6 +36,7 @@
 
 mod backup;
 mod check;
+mod damage;
 mod error;
 mod location;
 mod manifest;
@@ -47,6 +48,7 @@ pub use object_store;
 
 pub use self::backup::{Backup, BackupOptions, backup, backup_with};
 pub use self::check::{ArchiveDamage, BackupList, Listed, Verified, list, verify};
+pub use self::damage::{DeletedDamage, delete_damaged};
 pub use self::error::ArchiveError;
 pub use self::location::ArchiveLocation;
 pub use self::prune::{Pruned, prune};

@@ -2,6 +2,7 @@
 
 mod backing_up;
 mod common;
+mod damaged;
 mod failures;
 mod places;
 mod pruning;
