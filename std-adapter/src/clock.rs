@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
 use std::sync::OnceLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -76,7 +77,12 @@ pub(crate) fn monotonic_ms() -> u64 {
 
 /// As [`monotonic_ms`], at a moment that was read already.
 pub(crate) fn monotonic_ms_at(now: Instant) -> u64 {
-    static FIRST: OnceLock<Instant> = OnceLock::new();
-    let elapsed = now.saturating_duration_since(*FIRST.get_or_init(|| now));
+    let elapsed = monotonic_at(now);
     elapsed.as_secs().saturating_mul(1_000).saturating_add(u64::from(elapsed.subsec_millis()))
+}
+
+/// The time since this process first asked, at a moment; never goes back.
+pub(crate) fn monotonic_at(now: Instant) -> Duration {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    now.saturating_duration_since(*FIRST.get_or_init(|| now))
 }

@@ -41,7 +41,7 @@ pub use self::coordinator::{
 };
 pub use self::error::Error;
 #[cfg(feature = "archive")]
-pub(crate) use self::futures::{HeldTier, TierIdentity};
+pub(crate) use self::futures::{HeldTier, TierIdentity, sleep_until};
 pub use self::handle::ColdTierHandle;
 pub use self::iterate::{Entries, Keys};
 pub use self::open::ColdTier;

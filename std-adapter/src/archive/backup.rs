@@ -1,16 +1,18 @@
 //! Makes a backup.
 
-use std::collections::HashMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use core::num::NonZeroU64;
 
-use futures_util::TryStreamExt as _;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use super::error::ArchiveError;
-use super::manifest::{ArchivedSegment, Manifest, SegmentContent, SegmentObject};
-use super::slots::{BackupSlots, SlotClaim, claim, object_path, read, segments_path};
+use super::manifest::{ArchivedSegment, Manifest, SegmentContent};
+use super::progress::BackupProgress;
+use super::slots::{BackupSlots, SlotClaim, claim};
+use super::timer::ArchiveTimer;
+use super::uploads::{Pace, StoredObjects, Uploads};
 use crate::api::{ColdTierHandle, HeldTier};
+use crate::clock::SystemClock;
 use crate::storage::PackedSegment;
 use crate::worker::{HoldLost, TakenSegment};
 
@@ -23,11 +25,16 @@ pub struct BackupOptions {
     pub held_bytes_max: u64,
     /// How often the backup begins at most, where that memory is not enough or a prune comes in between. 3 by default.
     pub attempts: u32,
+    /// How many objects are uploaded at a time, at least one. Each takes memory for a segment. 4 by default.
+    pub uploads_max: usize,
+    /// Bytes to upload in a second at most, on average; no limit by default. In any `T` seconds uploads of `T` times so many bytes and of
+    /// one object more begin. The store sends each one as fast as it can, and repeats some.
+    pub upload_bytes_per_s: Option<NonZeroU64>,
 }
 
 impl Default for BackupOptions {
     fn default() -> Self {
-        Self { held_bytes_max: 64 << 20, attempts: 3 }
+        Self { held_bytes_max: 64 << 20, attempts: 3, uploads_max: 4, upload_bytes_per_s: None }
     }
 }
 
@@ -51,6 +58,15 @@ pub struct Backup {
     pub manifest_bytes: u64,
     /// How often it began.
     pub attempts: u32,
+}
+
+/// The surroundings of a backup: where it counts, and its time.
+#[derive(Debug, Clone, Copy)]
+pub struct BackupWatch<'a> {
+    /// How far it is.
+    pub progress: &'a BackupProgress,
+    /// The time by which uploads are paced.
+    pub timer: &'a dyn ArchiveTimer,
 }
 
 /// Makes a backup, with the default options. See [`backup_with`].
@@ -77,19 +93,51 @@ pub async fn backup(
 /// [`ArchiveError`]. No backup is listed then, except where the answer to the last put was lost.
 ///
 /// # Bounds
-/// Reads every segment that is not free. Memory for one segment, the manifest, and up to `held_bytes_max`. A worker copies a segment before its first
-/// change, and waits for nothing. One backup of a tier is made at a time.
+/// Reads every segment that is not free, on the thread that polls it. Memory for the manifest, for `uploads_max` segments and one more, and up to `held_bytes_max`. A worker copies a
+/// segment before its first change, and waits for nothing. One backup of a tier is made at a time.
 pub async fn backup_with(
     handle: &ColdTierHandle,
     store: &dyn ObjectStore,
     prefix: &Path,
     options: BackupOptions,
 ) -> Result<Backup, ArchiveError> {
+    let watch = BackupWatch { progress: &BackupProgress::new(), timer: &SystemClock };
+    backup_watched(handle, store, prefix, options, watch).await
+}
+
+/// As [`backup_with`]; others can read meanwhile how far it is.
+///
+/// # Errors
+/// As [`backup_with`].
+pub async fn backup_watched(
+    handle: &ColdTierHandle,
+    store: &dyn ObjectStore,
+    prefix: &Path,
+    options: BackupOptions,
+    watch: BackupWatch<'_>,
+) -> Result<Backup, ArchiveError> {
+    backup_from(handle, store, prefix, options, watch, 0).await
+}
+
+/// As [`backup_watched`], where no backup has a number below `from`.
+pub(super) async fn backup_from(
+    handle: &ColdTierHandle,
+    store: &dyn ObjectStore,
+    prefix: &Path,
+    options: BackupOptions,
+    watch: BackupWatch<'_>,
+    from: u64,
+) -> Result<Backup, ArchiveError> {
+    watch.progress.begin();
     let mut made = Backup::default();
     loop {
         made.attempts += 1;
-        let failure = match attempt(handle, store, prefix, options, &mut made).await {
-            Ok(SlotClaim::Mine) => return Ok(made),
+        let failure = match attempt(handle, store, prefix, options, watch, from, &mut made).await {
+            Ok(SlotClaim::Mine) => {
+                let state = watch.progress.snapshot();
+                (made.uploaded_objects, made.uploaded_bytes) = (state.uploaded_objects, state.uploaded_bytes);
+                return Ok(made);
+            }
             Ok(SlotClaim::Others) => return Err(ArchiveError::SecondWriter { number: made.number }),
             Ok(SlotClaim::Prunes) => ArchiveError::SecondWriter { number: made.number },
             Err(error @ ArchiveError::Overrun { .. }) => error,
@@ -107,35 +155,59 @@ async fn attempt(
     store: &dyn ObjectStore,
     prefix: &Path,
     options: BackupOptions,
+    watch: BackupWatch<'_>,
+    from: u64,
     made: &mut Backup,
 ) -> Result<SlotClaim, ArchiveError> {
+    let BackupWatch { progress, timer } = watch;
     let tier = handle.identity()?;
-    let slots = BackupSlots::list(store, prefix).await?;
+    let slots = BackupSlots::list_from(store, prefix, from).await?;
     made.number = slots.next();
-    let mut uploading = Uploading::after(store, prefix, &slots, tier.store_id, made.number).await?;
+    let stored = StoredObjects::list(store, prefix, &slots, tier.store_id).await?;
+    progress.begin_attempt(timer.now());
     handle.flush_async().await?;
     let held = handle.hold_async(options.held_bytes_max).await?.ok_or(ArchiveError::Busy)?;
-    made.taken_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    made.taken_s = u64::from(timer.wall_s());
     (made.reused_objects, made.reused_bytes) = (0, 0);
+    let all = held.parts.iter().flatten();
+    progress.hold(all.clone().count() as u64, all.map(|at| u64::from(at.bytes)).sum());
     let nonce = getrandom::u64().unwrap_or(made.taken_s);
     let mut manifest = Manifest::new(made.number, nonce, made.taken_s, tier);
+    let mut uploads =
+        Uploads::new(store, timer, progress, options.uploads_max, Pace::new(options.upload_bytes_per_s));
     for (part, segments) in (0..).zip(&held.parts) {
         let mut archived = Vec::new();
         for (segment, at) in (0..).zip(segments) {
             let packed = take(&held, part, segment, at.bytes, options).await?;
-            if let Some(mut entry) = ArchivedSegment::of(segment, at.sequence, made.number, &packed) {
-                uploading.put(part, &mut entry, packed, made).await?;
-                archived.push(entry);
+            let read_bytes = u64::from(at.bytes);
+            let entry = ArchivedSegment::of(segment, at.sequence, made.number, &packed);
+            let Some(mut entry) = entry else {
+                progress.finish_segment(read_bytes);
+                continue;
+            };
+            if let SegmentContent::Object(object) = &entry.content {
+                let (object, path, is_there) = stored.place(prefix, manifest.store_id, part, &entry, object);
+                if is_there {
+                    made.reused_objects += 1;
+                    made.reused_bytes += object.bytes;
+                    progress.finish_segment(read_bytes);
+                } else {
+                    uploads.add(path, packed.bytes, read_bytes).await?;
+                }
+                entry.content = SegmentContent::Object(object);
+            } else {
+                progress.finish_segment(read_bytes);
             }
+            archived.push(entry);
         }
         manifest.parts.push(archived);
     }
     drop(held);
     let bytes = manifest.encode()?;
     made.manifest_bytes = bytes.len() as u64;
+    uploads.finish(made.manifest_bytes).await?;
     claim(store, prefix, made.number, bytes).await
 }
-
 /// The bytes of a segment at the moment of the hold.
 async fn take(
     held: &HeldTier,
@@ -153,86 +225,5 @@ async fn take(
             Err(ArchiveError::Overrun { held_bytes_max: options.held_bytes_max })
         }
         TakenSegment::Lost(HoldLost::Ended) => Err(ArchiveError::HoldEnded),
-    }
-}
-
-/// The objects that are there, and the way to put others.
-struct Uploading<'a> {
-    store: &'a dyn ObjectStore,
-    prefix: &'a Path,
-    store_id: u64,
-    /// The segments of the newest backup, by partition and segment. Every prune keeps their objects.
-    newest: HashMap<(u16, u32), ArchivedSegment>,
-    /// The lengths of all objects with segments. One of the number that is to be claimed is of an attempt that ended early: no prune has deleted it,
-    /// else the number was claimed.
-    sizes: HashMap<Path, u64>,
-}
-
-impl<'a> Uploading<'a> {
-    async fn after(
-        store: &'a dyn ObjectStore,
-        prefix: &'a Path,
-        slots: &BackupSlots,
-        store_id: u64,
-        number: u64,
-    ) -> Result<Self, ArchiveError> {
-        let mut this = Self { store, prefix, store_id, newest: HashMap::new(), sizes: HashMap::new() };
-        let mut objects = store.list(Some(&segments_path(prefix)));
-        while let Some(object) = objects.try_next().await? {
-            this.sizes.insert(object.location, object.size);
-        }
-        let Some(newest) = slots.backups().next_back() else { return Ok(this) };
-        let manifest = match read(store, prefix, newest).await {
-            Ok(manifest) => manifest,
-            // A prune came in between: the claim of this backup will fail, and it begins again.
-            Err(ArchiveError::NoBackup) => return Ok(this),
-            Err(ArchiveError::Damaged { object }) => {
-                tracing::warn!(object, number, "the newest backup is damaged; all segments are uploaded");
-                return Ok(this);
-            }
-            Err(error) => return Err(error),
-        };
-        if manifest.store_id != store_id {
-            return Err(ArchiveError::OtherStore { stored: manifest.store_id, found: store_id });
-        }
-        this.newest =
-            manifest.objects().map(|(part, segment, _)| ((part, segment.segment), segment.clone())).collect();
-        Ok(this)
-    }
-
-    /// Names the object of the newest backup where it has the same bytes, or uploads them.
-    async fn put(
-        &mut self,
-        part: u16,
-        entry: &mut ArchivedSegment,
-        packed: PackedSegment,
-        made: &mut Backup,
-    ) -> Result<(), ArchiveError> {
-        let SegmentContent::Object(object) = &entry.content else { return Ok(()) };
-        let object = self.known(part, entry).unwrap_or_else(|| object.clone());
-        let path = object_path(self.prefix, self.store_id, part, entry, &object);
-        if self.is_there(&path, &object) {
-            made.reused_objects += 1;
-            made.reused_bytes += object.bytes;
-        } else {
-            self.store.put(&path, packed.bytes.into()).await?;
-            made.uploaded_objects += 1;
-            made.uploaded_bytes += object.bytes;
-        }
-        entry.content = SegmentContent::Object(object);
-        Ok(())
-    }
-
-    /// The object of the newest backup, where it has the same bytes.
-    fn known(&self, part: u16, entry: &ArchivedSegment) -> Option<SegmentObject> {
-        let known = self.newest.get(&(part, entry.segment)).filter(|known| known.is_same(entry))?;
-        let object = known.object()?;
-        let path = object_path(self.prefix, self.store_id, part, known, object);
-        self.is_there(&path, object).then(|| object.clone())
-    }
-
-    /// Whether an object has the length that it should have. One that was cut short or deleted is uploaded again.
-    fn is_there(&self, path: &Path, object: &SegmentObject) -> bool {
-        self.sizes.get(path) == Some(&object.bytes)
     }
 }

@@ -36,20 +36,29 @@
 
 mod backup;
 mod check;
+mod continuous;
+mod continuous_stats;
 mod damage;
 mod error;
 mod location;
 mod manifest;
+mod progress;
 mod prune;
 mod restore;
 mod slots;
+mod timer;
+mod uploads;
 
 pub use object_store;
 
-pub use self::backup::{Backup, BackupOptions, backup, backup_with};
+pub use self::backup::{Backup, BackupOptions, BackupWatch, backup, backup_watched, backup_with};
 pub use self::check::{ArchiveDamage, BackupList, Listed, Verified, list, verify};
+pub use self::continuous::{ContinuousArchive, ContinuousOptions};
+pub use self::continuous_stats::ContinuousStats;
 pub use self::damage::{DeletedDamage, delete_damaged};
 pub use self::error::ArchiveError;
 pub use self::location::ArchiveLocation;
+pub use self::progress::{BackupProgress, BackupState};
 pub use self::prune::{Pruned, prune};
 pub use self::restore::{RestorePoint, RestoredTier, restore, unfinished_restores};
+pub use self::timer::{ArchiveSleep, ArchiveTimer};

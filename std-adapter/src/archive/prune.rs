@@ -36,10 +36,20 @@ pub struct Pruned {
 /// # Bounds
 /// Reads the manifests that are kept; lists all objects. Memory for the names of the objects that are kept or deleted.
 pub async fn prune(store: &dyn ObjectStore, prefix: &Path, keep: usize) -> Result<Pruned, ArchiveError> {
+    prune_from(store, prefix, keep, 0).await
+}
+
+/// As [`prune`], where no backup has a number below `from`.
+pub(super) async fn prune_from(
+    store: &dyn ObjectStore,
+    prefix: &Path,
+    keep: usize,
+    from: u64,
+) -> Result<Pruned, ArchiveError> {
     if keep == 0 {
         return Err(ArchiveError::KeepNone);
     }
-    let (slots, number) = claim_prune(store, prefix).await?;
+    let (slots, number) = claim_prune(store, prefix, from).await?;
     let mut kept: Vec<u64> = slots.backups().rev().take(keep).collect();
     kept.reverse();
     let mut named = HashSet::new();
@@ -81,10 +91,14 @@ pub async fn prune(store: &dyn ObjectStore, prefix: &Path, keep: usize) -> Resul
     Ok(pruned)
 }
 
-async fn claim_prune(store: &dyn ObjectStore, prefix: &Path) -> Result<(BackupSlots, u64), ArchiveError> {
+async fn claim_prune(
+    store: &dyn ObjectStore,
+    prefix: &Path,
+    from: u64,
+) -> Result<(BackupSlots, u64), ArchiveError> {
     let mut claims = 0;
     loop {
-        let slots = BackupSlots::list(store, prefix).await?;
+        let slots = BackupSlots::list_from(store, prefix, from).await?;
         let number = slots.next();
         match claim(store, prefix, number, Vec::new()).await? {
             SlotClaim::Mine => return Ok((slots, number)),

@@ -11,8 +11,9 @@
 use std::collections::BTreeMap;
 
 use futures_util::TryStreamExt as _;
+use futures_util::stream::BoxStream;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 
 use super::error::ArchiveError;
 use super::manifest::{ArchivedSegment, Manifest, SegmentObject};
@@ -25,8 +26,31 @@ pub(super) struct BackupSlots {
 
 impl BackupSlots {
     pub(super) async fn list(store: &dyn ObjectStore, prefix: &Path) -> Result<Self, ArchiveError> {
+        Self::list_from(store, prefix, 0).await
+    }
+
+    /// As [`list`](Self::list), without names below a number: no backup has such a number any more.
+    pub(super) async fn list_from(
+        store: &dyn ObjectStore,
+        prefix: &Path,
+        from: u64,
+    ) -> Result<Self, ArchiveError> {
+        let all = below(prefix, "manifests");
+        if let Some(before) = from.checked_sub(1) {
+            let slots =
+                Self::of(store.list_with_offset(Some(&all), &manifest_path(prefix, before)), prefix).await?;
+            if !slots.sizes.is_empty() {
+                return Ok(slots);
+            }
+        }
+        Self::of(store.list(Some(&all)), prefix).await
+    }
+
+    async fn of(
+        mut objects: BoxStream<'static, object_store::Result<ObjectMeta>>,
+        prefix: &Path,
+    ) -> Result<Self, ArchiveError> {
         let mut sizes = BTreeMap::new();
-        let mut objects = store.list(Some(&below(prefix, "manifests")));
         while let Some(object) = objects.try_next().await? {
             // Files that something else left there are none of ours.
             if let Some(number) = object.location.filename().and_then(|name| name.parse().ok())
@@ -36,6 +60,11 @@ impl BackupSlots {
             }
         }
         Ok(Self { sizes })
+    }
+
+    /// The oldest backup; 0 where there is none.
+    pub(super) fn oldest(&self) -> u64 {
+        self.backups().next().unwrap_or(0)
     }
 
     /// The number to claim next.

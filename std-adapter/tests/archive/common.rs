@@ -1,14 +1,16 @@
 //! A store that counts, fails and calls back at a chosen operation, and small tiers.
 
 use core::fmt;
-use core::future::Future;
+use core::future::{Future, poll_fn};
 use core::pin::pin;
-use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
+use core::sync::atomic::{AtomicBool, AtomicU64};
 use core::task::{Context, Poll};
+use core::time::Duration;
 use std::path::Path as FilePath;
 use std::sync::Mutex;
 
+use coldpress_std::archive::ArchiveTimer as _;
 use coldpress_std::archive::object_store::memory::InMemory;
 use coldpress_std::archive::object_store::path::Path;
 use coldpress_std::archive::object_store::{
@@ -18,6 +20,8 @@ use coldpress_std::archive::object_store::{
 use coldpress_std::{ColdTier, ColdTierConfig};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
+
+use crate::virtual_time::VirtualTimer;
 
 /// Runs a future on this thread, without a runtime.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
@@ -58,6 +62,18 @@ pub(crate) struct Doubtful {
     pub(crate) pause_us: AtomicU64,
     pub(crate) puts: AtomicU64,
     pub(crate) put_bytes: AtomicU64,
+    /// Puts that are under way, and the most that ever were.
+    under_way: AtomicU64,
+    pub(crate) most_under_way: AtomicU64,
+    /// How many times each operation lets others go on; `None` for different numbers.
+    yields: Option<u64>,
+    /// How long each operation takes in virtual time.
+    latency: Option<(&'static VirtualTimer, Duration)>,
+    /// When operations began, in virtual time, and when puts did, with their bytes.
+    pub(crate) steps: Mutex<Vec<Duration>>,
+    pub(crate) begun: Mutex<Vec<(Duration, u64)>>,
+    each: Mutex<Option<Call>>,
+    pub(crate) fail_deletes: AtomicBool,
 }
 
 impl Doubtful {
@@ -70,6 +86,42 @@ impl Doubtful {
             pause_us: AtomicU64::new(0),
             puts: AtomicU64::new(0),
             put_bytes: AtomicU64::new(0),
+            under_way: AtomicU64::new(0),
+            most_under_way: AtomicU64::new(0),
+            yields: None,
+            latency: None,
+            steps: Mutex::default(),
+            begun: Mutex::default(),
+            each: Mutex::new(None),
+            fail_deletes: AtomicBool::new(false),
+        }
+    }
+
+    /// Each operation takes so long.
+    pub(crate) fn with_latency(timer: &'static VirtualTimer, latency: Duration) -> Self {
+        Self { latency: Some((timer, latency)), ..Self::new() }
+    }
+
+    /// Each operation lets others go on so many times.
+    pub(crate) fn with_yields(yields: u64) -> Self {
+        Self { yields: Some(yields), ..Self::new() }
+    }
+
+    /// Calls in front of each operation, until the next [`begin`](Self::begin).
+    pub(crate) fn call_at_each(&self, call: impl FnMut() + Send + 'static) {
+        self.begin(Fault::None);
+        *self.each.lock().unwrap() = Some(Box::new(call));
+    }
+
+    fn now(&self) -> Duration {
+        self.latency.map_or(Duration::ZERO, |(timer, _)| timer.now())
+    }
+
+    /// An operation takes its time; others end before it, and in another order than they began.
+    async fn take_time(&self, at: u64) {
+        match self.latency {
+            Some((timer, latency)) => timer.sleep_until(timer.now() + latency).await,
+            None => yield_times(self.yields.unwrap_or(at * 5 % 7)).await,
         }
     }
 
@@ -77,6 +129,9 @@ impl Doubtful {
     pub(crate) fn begin(&self, fault: Fault) {
         *self.fault.lock().unwrap() = fault;
         *self.call.lock().unwrap() = None;
+        *self.each.lock().unwrap() = None;
+        self.steps.lock().unwrap().clear();
+        self.begun.lock().unwrap().clear();
         for count in [&self.operations, &self.puts, &self.put_bytes] {
             count.store(0, SeqCst);
         }
@@ -96,10 +151,16 @@ impl Doubtful {
         Error::Generic { store: "doubtful", source: "as the test wants".into() }
     }
 
-    /// Counts an operation; tells whether its answer is lost.
-    fn step(&self) -> Result<bool> {
+    /// Counts an operation; returns its number, and whether its answer is lost.
+    fn step(&self) -> Result<(u64, bool)> {
         let at = self.operations.fetch_add(1, SeqCst);
-        std::thread::sleep(core::time::Duration::from_micros(self.pause_us.load(SeqCst)));
+        self.steps.lock().unwrap().push(self.now());
+        let mut each = self.each.lock().unwrap().take();
+        if let Some(call) = &mut each {
+            call();
+            *self.each.lock().unwrap() = each;
+        }
+        std::thread::sleep(Duration::from_micros(self.pause_us.load(SeqCst)));
         let due = self.call.lock().unwrap().take_if(|(wanted, _)| *wanted == at);
         if let Some((_, mut call)) = due {
             call();
@@ -108,18 +169,54 @@ impl Doubtful {
             Fault::Once(n) if at == n => Err(Self::failed()),
             Fault::Stop(n) if at >= n => Err(Self::failed()),
             Fault::Unanswered(n) | Fault::Torn(n) if at > n => Err(Self::failed()),
-            Fault::Unanswered(n) => Ok(at == n),
-            _ => Ok(false),
+            Fault::Unanswered(n) => Ok((at, at == n)),
+            _ => Ok((at, false)),
         }
     }
 
-    fn is_torn(&self) -> bool {
-        matches!(*self.fault.lock().unwrap(), Fault::Torn(n) if self.operations() == n + 1)
+    fn is_torn(&self, at: u64) -> bool {
+        matches!(*self.fault.lock().unwrap(), Fault::Torn(n) if at == n)
+    }
+
+    async fn put_now(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.puts.fetch_add(1, SeqCst);
+        self.put_bytes.fetch_add(payload.content_length() as u64, SeqCst);
+        self.inner.put_opts(path, payload, options).await
     }
 
     fn answer<R>(is_lost: bool, answer: R) -> Result<R> {
         if is_lost { Err(Self::failed()) } else { Ok(answer) }
     }
+}
+
+/// A put that is counted while it is under way.
+struct UnderWay<'a>(&'a Doubtful);
+
+impl<'a> UnderWay<'a> {
+    fn begin(store: &'a Doubtful) -> Self {
+        let count = store.under_way.fetch_add(1, SeqCst) + 1;
+        store.most_under_way.fetch_max(count, SeqCst);
+        Self(store)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Lets the other futures of the task go on so many times.
+async fn yield_times(mut times: u64) {
+    poll_fn(|cx| {
+        if times == 0 {
+            return Poll::Ready(());
+        }
+        times -= 1;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl fmt::Debug for Doubtful {
@@ -137,17 +234,25 @@ impl fmt::Display for Doubtful {
 #[async_trait::async_trait]
 impl ObjectStore for Doubtful {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        let is_lost = self.step()?;
-        if self.is_torn() {
+        let (at, is_lost) = self.step()?;
+        let _under_way = UnderWay::begin(self);
+        self.begun.lock().unwrap().push((self.now(), payload.content_length() as u64));
+        if self.is_torn(at) {
             let bytes: Vec<u8> = payload.iter().flat_map(|part| part.to_vec()).collect();
             if !path.as_ref().contains("manifests") {
                 self.inner.put(path, bytes[..bytes.len() / 2].to_vec().into()).await?;
             }
             return Err(Self::failed());
         }
-        self.puts.fetch_add(1, SeqCst);
-        self.put_bytes.fetch_add(payload.content_length() as u64, SeqCst);
-        let put = self.inner.put_opts(path, payload, options).await?;
+        // Broken off meanwhile, one half of them is done.
+        let put = if at.is_multiple_of(2) {
+            self.take_time(at).await;
+            self.put_now(path, payload, options).await?
+        } else {
+            let put = self.put_now(path, payload, options).await?;
+            self.take_time(at).await;
+            put
+        };
         Self::answer(is_lost, put)
     }
 
@@ -160,7 +265,8 @@ impl ObjectStore for Doubtful {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        let is_lost = self.step()?;
+        let (at, is_lost) = self.step()?;
+        self.take_time(at).await;
         let got = self.inner.get_opts(path, options).await?;
         Self::answer(is_lost, got)
     }
@@ -168,7 +274,10 @@ impl ObjectStore for Doubtful {
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         match self.step() {
             Err(error) => futures_util::stream::once(async { Err(error) }).boxed(),
-            Ok(is_lost) => {
+            Ok(_) if self.fail_deletes.load(SeqCst) => {
+                futures_util::stream::once(async { Err(Self::failed()) }).boxed()
+            }
+            Ok((_, is_lost)) => {
                 let deleted = self.inner.delete_stream(paths);
                 deleted.map(move |path| path.and_then(|path| Self::answer(is_lost, path))).boxed()
             }
@@ -177,7 +286,7 @@ impl ObjectStore for Doubtful {
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         match self.step() {
-            Ok(false) => self.inner.list(prefix),
+            Ok((_, false)) => self.inner.list(prefix),
             _ => futures_util::stream::once(async { Err(Self::failed()) }).boxed(),
         }
     }

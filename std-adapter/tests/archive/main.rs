@@ -1,9 +1,12 @@
 //! Backups of a tier: made while clients write, broken off at every step, restored, verified and pruned.
 
+mod at_once;
 mod backing_up;
 mod common;
 mod damaged;
 mod failures;
 mod places;
 mod pruning;
+mod repeating;
 mod restoring;
+mod virtual_time;

@@ -3,7 +3,11 @@
 //! No timer of a runtime is known here. So one thread of the process wakes the futures whose time has come. The first one that
 //! waits starts it. It sleeps until the earliest deadline that it knows, and ends where no future waits then.
 
+#[cfg(feature = "archive")]
+use core::future::poll_fn;
 use core::panic::AssertUnwindSafe;
+#[cfg(feature = "archive")]
+use core::task::Poll;
 use core::task::Waker;
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -15,16 +19,18 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::admission::LineClient;
 use crate::api::opened::Open;
+#[cfg(feature = "archive")]
+use crate::clock::monotonic_at;
 use crate::index::SharedPartition;
 use crate::recycled::Lease;
 
 /// The thread looks at least so often whether any future waits.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
-/// A future that waits, and the tier that it waits for.
+/// A future that waits, and the tier that it waits for, if it is for one.
 struct WatchedFuture {
     waker: Waker,
-    tier: Lease<Open>,
+    tier: Option<Lease<Open>>,
     /// Its place, where it stands in line.
     client: Option<LineClient<Lease<SharedPartition>>>,
 }
@@ -44,14 +50,20 @@ static EARLIER: Condvar = Condvar::new();
 
 /// The deadline of one future. It is watched from the first wait until it is dropped.
 pub(super) struct DeadlineWatch {
-    tier: Lease<Open>,
+    tier: Option<Lease<Open>>,
     at: Instant,
     number: Option<u64>,
 }
 
 impl DeadlineWatch {
     pub(super) const fn new(tier: Lease<Open>, at: Instant) -> Self {
-        Self { tier, at, number: None }
+        Self { tier: Some(tier), at, number: None }
+    }
+
+    /// As [`new`](Self::new), for a future that waits for a moment alone.
+    #[cfg(feature = "archive")]
+    const fn alone(at: Instant) -> Self {
+        Self { tier: None, at, number: None }
     }
 
     /// Tells whether the deadline has passed. Else the waker is woken then, and when the tier is closed.
@@ -108,9 +120,23 @@ impl Drop for DeadlineWatch {
     }
 }
 
+/// Waits until [`monotonic_at`] has reached a moment.
+#[cfg(feature = "archive")]
+pub(crate) async fn sleep_until(at: Duration) {
+    loop {
+        let now = Instant::now();
+        let left = at.saturating_sub(monotonic_at(now));
+        if left.is_zero() {
+            return;
+        }
+        let mut watch = DeadlineWatch::alone(now + left.min(SLEEP_MAX));
+        poll_fn(|cx| if watch.is_over(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+}
+
 /// Wakes the futures that wait for a tier, since it is being closed.
 pub(in crate::api) fn alert_futures(tier: Lease<Open>) {
-    let is_of_tier = |watched: &&WatchedFuture| watched.tier == tier;
+    let is_of_tier = |watched: &&WatchedFuture| watched.tier == Some(tier);
     let alerted: Vec<Waker> = {
         let deadlines = DEADLINES.lock();
         deadlines.waiting.values().filter(is_of_tier).map(|watched| watched.waker.clone()).collect()

@@ -30,5 +30,7 @@ mod write;
 
 pub(super) use self::deadline::alert_futures;
 #[cfg(feature = "archive")]
+pub(crate) use self::deadline::sleep_until;
+#[cfg(feature = "archive")]
 pub(crate) use self::holding::{HeldTier, TierIdentity};
 pub(crate) use self::reader::ReaderQueue;
