@@ -5,6 +5,7 @@ mod backing_up;
 mod common;
 mod damaged;
 mod failures;
+mod killed;
 mod places;
 mod pruning;
 mod repeating;
