@@ -102,6 +102,17 @@ struct VerifiedArchive {
     damage: Vec<DamagedBackup>,
     objects: u64,
     bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted: Option<DeletedObjects>,
+}
+
+/// The damage that was deleted.
+#[derive(Debug, Serialize)]
+struct DeletedObjects {
+    objects: u64,
+    manifests: u64,
+    /// Backups that need a deleted object.
+    backups: Vec<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -188,7 +199,7 @@ pub(crate) fn restore(restore: &Restore, out: &mut Output) -> Result<Verdict, Fa
 pub(crate) fn run(job: &ArchiveJob, out: &mut Output) -> Result<Verdict, Failure> {
     match job {
         ArchiveJob::List(place) => list(place, out),
-        ArchiveJob::Verify(place) => verify(place, out),
+        ArchiveJob::Verify { place, delete_damaged } => verify(place, *delete_damaged, out),
         ArchiveJob::Prune { place, keep } => prune(place, keep.get(), out),
     }
 }
@@ -213,15 +224,23 @@ fn list(place: &ArchivePlace, out: &mut Output) -> Result<Verdict, Failure> {
     Ok(if rows.damage.is_empty() { Verdict::Fine } else { Verdict::Found })
 }
 
-fn verify(place: &ArchivePlace, out: &mut Output) -> Result<Verdict, Failure> {
+fn verify(place: &ArchivePlace, delete_damaged: bool, out: &mut Output) -> Result<Verdict, Failure> {
     let OpenArchive { store, prefix } = OpenArchive::find(&place.archive)?;
     let verified = wait(archive::verify(store.as_ref(), &prefix))?;
+    let deleted = if delete_damaged {
+        let deleted = wait(archive::delete_damaged(store.as_ref(), &prefix, &verified))?;
+        let archive::DeletedDamage { objects, manifests, backups, .. } = deleted;
+        Some(DeletedObjects { objects, manifests, backups })
+    } else {
+        None
+    };
     let verified = VerifiedArchive {
         sound: verified.damages.is_empty(),
         damage: verified.damages.iter().map(DamagedBackup::of).collect(),
         backups: verified.sound.into_iter().map(BackupRow::of).collect(),
         objects: verified.objects,
         bytes: verified.bytes,
+        deleted,
     };
     if place.json {
         out.json(&verified)?;
@@ -233,6 +252,9 @@ fn verify(place: &ArchivePlace, out: &mut Output) -> Result<Verdict, Failure> {
         let verdict = if verified.sound { "sound" } else { "damaged" };
         let read = bytes(verified.bytes);
         writeln!(out, "{verdict}: {count} backups can be restored; {objects} objects are sound, {read}")?;
+        if let Some(DeletedObjects { objects, manifests, .. }) = &verified.deleted {
+            writeln!(out, "deleted: {objects} damaged objects, {manifests} damaged manifests")?;
+        }
     }
     Ok(if verified.sound { Verdict::Fine } else { Verdict::Found })
 }

@@ -195,8 +195,14 @@ pub(crate) struct ArchivePlace {
 pub(crate) enum ArchiveJob {
     /// Lists the backups: number, time, shape and schema of the cache, objects
     List(ArchivePlace),
-    /// Reads every object that a backup needs, and checks each byte; changes nothing
-    Verify(ArchivePlace),
+    /// Reads every object that a backup needs, and checks each byte; changes nothing without --delete-damaged
+    Verify {
+        #[command(flatten)]
+        place: ArchivePlace,
+        /// Then delete objects and manifests that are damaged at a second read too, so that the next backup uploads them again
+        #[arg(long)]
+        delete_damaged: bool,
+    },
     /// Keeps the newest backups, and deletes all others with the objects that only they need
     Prune {
         #[command(flatten)]

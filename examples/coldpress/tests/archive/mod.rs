@@ -271,3 +271,29 @@ fn archive_is_named_by_a_url_as_by_its_directory() {
         assert!(refused.err().contains(reason), "{place}: {}", refused.err());
     }
 }
+
+#[test]
+fn damage_that_is_deleted_is_uploaded_by_the_next_backup() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fill(dir, "test", &small(), KEYS);
+    // The first one finds a cache that was just filled; the next close seals its last segment.
+    back_up(dir);
+    back_up(dir);
+    tool(dir, &["archive", "prune", "--keep", "1", "DIR/a"]).expect(0);
+    flip(&objects(dir)[0]);
+    back_up(dir);
+    let found = json(&tool(dir, &["archive", "verify", "DIR/a", "--delete-damaged", "--json"]).expect(1));
+    let deleted = &found["deleted"];
+    assert_eq!((&deleted["objects"], &deleted["manifests"]), (&1.into(), &0.into()), "{found}");
+    assert_eq!(deleted["backups"], serde_json::json!([2, 4]), "the length alone was compared");
+    assert!(back_up(dir)["uploaded_objects"].as_u64() >= Some(1));
+    tool(dir, &["archive", "prune", "--keep", "1", "DIR/a"]).expect(0);
+    let said = tool(dir, &["archive", "verify", "--delete-damaged", "DIR/a"]).expect(0).out();
+    assert!(
+        said.starts_with("sound: 1 backups")
+            && said.ends_with("deleted: 0 damaged objects, 0 damaged manifests\n")
+    );
+    tool(dir, &["restore", "DIR/a", "DIR/r"]).expect(0);
+    assert_eq!(entries(dir, "r"), entries(dir, "test"));
+}
