@@ -1,12 +1,14 @@
 //! The options of the command line, and what they are checked against.
 
 use core::net::SocketAddr;
+use core::num::{NonZeroU64, NonZeroUsize};
 use core::time::Duration;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use coldpress_std::Durability;
 
+use crate::archive::ArchiveConfig;
 use crate::auth::Token;
 use crate::errors::ServiceError;
 use crate::limits::Limits;
@@ -72,6 +74,18 @@ pub struct Options {
     /// How long requests in progress may take after the first signal
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub drain: Duration,
+    /// Backs the log up to this archive while it runs: s3://BUCKET/PREFIX, or file:///DIR. AWS_* variables configure S3
+    #[arg(long, value_name = "URL")]
+    pub archive: Option<String>,
+    /// Begins a backup this often, where anything was written
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
+    pub archive_every: Duration,
+    /// Keeps this many of the newest backups, and up to a quarter more
+    #[arg(long, value_name = "COUNT", default_value = "24")]
+    pub archive_keep: NonZeroUsize,
+    /// Uploads at most so many bytes in a second on average, with k, m or g; no limit where it is missing
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub archive_bandwidth: Option<u64>,
 }
 
 /// How durable a write is when it is answered.
@@ -110,6 +124,7 @@ pub(crate) struct ServiceConfig {
     pub(crate) evicts: bool,
     pub(crate) limits: Limits,
     pub(crate) drain: Duration,
+    pub(crate) archive: Option<ArchiveConfig>,
 }
 
 impl ServiceConfig {
@@ -141,8 +156,24 @@ impl ServiceConfig {
             evicts: !options.reject_when_full,
             limits: Limits::new(options)?,
             drain: options.drain,
+            archive: archive(options)?,
         })
     }
+}
+
+fn archive(options: &Options) -> Result<Option<ArchiveConfig>, ServiceError> {
+    let Some(url) = options.archive.clone() else { return Ok(None) };
+    let limit = |text: &str| ServiceError::Option(text.to_owned());
+    if options.archive_every.is_zero() {
+        return Err(limit("--archive-every takes a time above zero"));
+    }
+    let bytes_per_s = match options.archive_bandwidth {
+        Some(bytes) => {
+            Some(NonZeroU64::new(bytes).ok_or_else(|| limit("--archive-bandwidth takes bytes above zero"))?)
+        }
+        None => None,
+    };
+    Ok(Some(ArchiveConfig { url, every: options.archive_every, keep: options.archive_keep, bytes_per_s }))
 }
 
 /// Reads a number of bytes: digits, then k, m or g.

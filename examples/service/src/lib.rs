@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::indexing_slicing))]
 
+mod archive;
+mod archive_metrics;
 mod auth;
 mod commands;
 mod config;

@@ -4,9 +4,11 @@ use core::fmt::Write as _;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
 
+use coldpress_std::archive::ContinuousStats;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::{Value, json};
 
+use crate::archive_metrics;
 use crate::errors::ServiceError;
 
 /// The kinds of requests whose latencies are kept apart.
@@ -133,12 +135,19 @@ pub(crate) fn install() -> Result<PrometheusHandle, ServiceError> {
         .install_recorder()
         .map_err(|error| ServiceError::Start(error.to_string()))?;
     Counters::describe();
+    archive_metrics::describe();
     Ok(handle)
 }
 
 /// The text of all metrics.
-pub(crate) fn text(handle: &PrometheusHandle, counters: &Counters, latencies: &[Latency; 4]) -> String {
+pub(crate) fn text(
+    handle: &PrometheusHandle,
+    counters: &Counters,
+    latencies: &[Latency; 4],
+    archive: Option<&ContinuousStats>,
+) -> String {
     counters.publish();
+    archive.into_iter().for_each(archive_metrics::publish);
     handle.run_upkeep();
     let mut text = handle.render();
     text.push_str(

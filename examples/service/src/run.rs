@@ -19,7 +19,7 @@ use crate::errors::ServiceError;
 use crate::metrics::Counters;
 use crate::service::Service;
 use crate::store::Store;
-use crate::{history, http, metrics, resp};
+use crate::{archive, history, http, metrics, resp};
 
 /// Threads that may wait for the disk or for capacity, so that those that read requests need not.
 const BLOCKING_THREADS_MAX: usize = 64;
@@ -77,7 +77,8 @@ pub fn run(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), ServiceEr
     let store = Store::open(dir, &config)?;
     let runtime = Builder::new_multi_thread()
         .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        // The backups have one to themselves.
+        .max_blocking_threads(BLOCKING_THREADS_MAX + 1)
         .build()
         .map_err(|error| ServiceError::Start(error.to_string()))?;
     // Tasks of the runtime live as long as they like, so what they share lives as long as the process.
@@ -134,6 +135,7 @@ async fn serve(
     if !service.config.sync_every.is_zero() {
         tokio::spawn(sync(service));
     }
+    let archiving = archive::start(service)?;
     ready(&reached);
     tokio::select! {
         _ = terminate.recv() => {}
@@ -141,16 +143,22 @@ async fn serve(
     }
     tracing::info!("a signal ends the service: requests in progress are answered first");
     service.begin_closing();
+    let ended = async {
+        let deadline = Instant::now() + service.config.drain;
+        drain(service, deadline).await;
+        if let Some(archiving) = archiving {
+            archiving.end(service, deadline).await;
+        }
+    };
     tokio::select! {
-        () = drain(service) => Ok(()),
+        () = ended => Ok(()),
         _ = terminate.recv() => Err(ServiceError::Interrupted),
         _ = interrupt.recv() => Err(ServiceError::Interrupted),
     }
 }
 
-/// Waits until every connection has ended, at most as long as configured.
-async fn drain(service: &'static Service) {
-    let deadline = Instant::now() + service.config.drain;
+/// Waits until every connection has ended, at most until the deadline.
+async fn drain(service: &'static Service, deadline: Instant) {
     for places in [&service.http_places, &service.resp_places] {
         let all = u32::try_from(service.config.limits.connections).unwrap_or(u32::MAX);
         if timeout_at(deadline.into(), Semaphore::acquire_many(places, all)).await.is_err() {

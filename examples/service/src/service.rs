@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
+use coldpress_std::archive::{ContinuousArchive, ContinuousStats};
 use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
@@ -34,6 +35,8 @@ pub(crate) struct Service {
     pub(crate) is_pressed: AtomicBool,
     /// The outcome of the last sync by the clock: why it failed.
     pub(crate) sync_error: Mutex<Option<String>>,
+    /// Runs where the configuration names an archive.
+    pub(crate) archive: ContinuousArchive,
     is_closing: watch::Sender<bool>,
     clients: AtomicU64,
 }
@@ -60,6 +63,7 @@ impl Service {
             maintenance: Semaphore::new(1),
             is_pressed: AtomicBool::new(false),
             sync_error: Mutex::new(None),
+            archive: ContinuousArchive::new(),
             is_closing: watch::Sender::new(false),
             clients: AtomicU64::new(1),
         })
@@ -73,6 +77,11 @@ impl Service {
             Kind::Remove => remove,
             Kind::Other => other,
         }
+    }
+
+    /// The stats of the archive, where there is one.
+    pub(crate) fn archive_stats(&self) -> Option<ContinuousStats> {
+        self.config.archive.as_ref().map(|_| self.archive.stats())
     }
 
     /// The number of a new client.

@@ -374,6 +374,11 @@ impl StoreHandle {
         Ok(())
     }
 
+    /// The log, for backups.
+    pub(crate) const fn tier(&self) -> ColdTierHandle {
+        self.cold
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.cache.is_open()
     }

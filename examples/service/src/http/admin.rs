@@ -61,6 +61,7 @@ pub(super) async fn stats(State(service): State<&'static Service>) -> Result<Res
         "durability": format!("{:?}", config.durability).to_lowercase(),
         "sync_every_ms": u64::try_from(config.sync_every.as_millis()).unwrap_or(u64::MAX),
         "sync_error": *service.sync_error.lock(),
+        "archive": service.archive_stats().as_ref().map(crate::archive::json),
         "writes_wait": service.is_pressed.load(Relaxed),
         "connections": {"resp": open(&service.resp_places), "http": open(&service.http_places),
                         "max": config.limits.connections},
@@ -84,7 +85,8 @@ pub(super) async fn history(State(service): State<&'static Service>, RawQuery(qu
 
 /// GET /metrics
 pub(super) async fn metrics(State(service): State<&'static Service>) -> Response {
-    let text = metrics::text(&service.prometheus, &service.counters, &service.latencies);
+    let archive = service.archive_stats();
+    let text = metrics::text(&service.prometheus, &service.counters, &service.latencies, archive.as_ref());
     self::text("text/plain; version=0.0.4; charset=utf-8", text)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A test whose program is missing on this machine says `SKIPPED` on standard error, and passes.
 
+mod archiving;
 mod browser;
 mod client;
 mod conditions;
