@@ -135,6 +135,11 @@ impl Manifest {
     }
 
     /// All segments with an object, and their partitions.
+    /// Whether a header of the store was written. Before that each open of the tier chooses another one.
+    pub(super) fn has_store(&self) -> bool {
+        self.parts.iter().flatten().any(|segment| segment.sequence > 0)
+    }
+
     pub(super) fn objects(&self) -> impl Iterator<Item = (u16, &ArchivedSegment, &SegmentObject)> {
         (0..).zip(&self.parts).flat_map(|(part, segments)| {
             segments.iter().filter_map(move |segment| Some((part, segment, segment.object()?)))

@@ -39,22 +39,32 @@ impl StoredObjects {
         while let Some(object) = objects.try_next().await? {
             this.sizes.insert(object.location, object.size);
         }
-        let Some(newest) = slots.backups().next_back() else { return Ok(this) };
-        let manifest = match read(store, prefix, newest).await {
-            Ok(manifest) => manifest,
-            // A prune came in between: the claim of this backup will fail, and it begins again.
-            Err(ArchiveError::NoBackup) => return Ok(this),
-            Err(ArchiveError::Damaged { object }) => {
-                tracing::warn!(object, "the newest backup is damaged; all segments are uploaded");
-                return Ok(this);
+        for (nth, number) in slots.backups().rev().enumerate() {
+            let manifest = match read(store, prefix, number).await {
+                Ok(manifest) => manifest,
+                // A prune came in between: the claim of this backup will fail, and it begins again.
+                Err(ArchiveError::NoBackup) => continue,
+                // The next one tells whose the prefix is.
+                Err(ArchiveError::Damaged { object }) => {
+                    tracing::warn!(object, "a backup is damaged");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            // A tier that holds nothing has no store yet: each open of it chooses one.
+            if !manifest.has_store() {
+                continue;
             }
-            Err(error) => return Err(error),
-        };
-        if manifest.store_id != store_id {
-            return Err(ArchiveError::OtherStore { stored: manifest.store_id, found: store_id });
+            if manifest.store_id != store_id {
+                return Err(ArchiveError::OtherStore { stored: manifest.store_id, found: store_id });
+            }
+            if nth == 0 {
+                let objects = manifest.objects();
+                this.newest =
+                    objects.map(|(part, segment, _)| ((part, segment.segment), segment.clone())).collect();
+            }
+            break;
         }
-        this.newest =
-            manifest.objects().map(|(part, segment, _)| ((part, segment.segment), segment.clone())).collect();
         Ok(this)
     }
 

@@ -176,8 +176,37 @@ fn second_writer_at_any_operation_is_detected() {
 fn prefix_of_another_tier_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (tier, other, store) = (open(dir.path(), "t"), open(dir.path(), "u"), InMemory::new());
+    put_all(&tier, 0..1, 0);
+    put_all(&other, 0..1, 0);
     block_on(archive::backup(&tier.handle(), &store, &prefix())).unwrap();
-    let refused = block_on(archive::backup(&other.handle(), &store, &prefix()));
-    assert!(matches!(refused, Err(ArchiveError::OtherStore { .. })), "{refused:?}");
-    assert_eq!(block_on(archive::list(&store, &prefix())).unwrap().backups.len(), 1);
+    let is_refused = |backups: usize| {
+        let refused = block_on(archive::backup(&other.handle(), &store, &prefix()));
+        assert!(matches!(refused, Err(ArchiveError::OtherStore { .. })), "{refused:?}");
+        assert_eq!(block_on(archive::list(&store, &prefix())).unwrap().backups.len(), backups);
+    };
+    is_refused(1);
+    // The newest backup does not tell whose it is.
+    let second = block_on(archive::backup(&tier.handle(), &store, &prefix())).unwrap();
+    let damaged = Path::from(format!("{}/manifests/{:020}", prefix(), second.number));
+    block_on(store.put(&damaged, "damage".into())).unwrap();
+    is_refused(1);
+}
+
+#[test]
+fn tier_backed_up_before_its_first_write_is_backed_up_after_it() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), InMemory::new());
+    for _ in 0..2 {
+        let tier = open(dir.path(), "t");
+        block_on(archive::backup(&tier.handle(), &store, &prefix())).unwrap();
+    }
+    let tier = open(dir.path(), "t");
+    put_all(&tier, 0..10, 1);
+    block_on(archive::backup(&tier.handle(), &store, &prefix())).unwrap();
+    drop(tier);
+    let tier = open(dir.path(), "t");
+    put_all(&tier, 10..20, 1);
+    block_on(archive::backup(&tier.handle(), &store, &prefix())).unwrap();
+    let restored = dir.path().join("restored");
+    block_on(archive::restore(&store, &prefix(), &restored, RestorePoint::Newest)).unwrap();
+    assert_all(&open(dir.path(), "restored"), 0..20, 1);
 }

@@ -308,6 +308,7 @@ fn earlier_backups_tell_how_far_it_is_behind() {
 #[test]
 fn run_ends_where_further_tries_are_in_vain() {
     let World { dir, tier, timer, store, archive, options } = World::new();
+    put_all(&tier, 0..1, 0);
     let (handle, prefix) = (tier.handle(), prefix());
     let script = async {
         let busy = archive.run(&handle, store, &prefix, options).await;
@@ -318,6 +319,7 @@ fn run_ends_where_further_tries_are_in_vain() {
     let ended = timer.run_beside(archive.run(&handle, store, &prefix, options), script);
     assert!(matches!(ended, Err(ArchiveError::Tier(TierError::Closed))), "{ended:?}");
     let other = open(dir.path(), "other");
+    put_all(&other, 0..1, 0);
     let ended = timer.run(archive.run(&other.handle(), store, &prefix, options));
     assert!(matches!(ended, Err(ArchiveError::OtherStore { .. })), "{ended:?}");
 }
