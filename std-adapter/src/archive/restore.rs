@@ -13,7 +13,7 @@ use super::check::{Listed, fetch};
 use super::error::ArchiveError;
 use super::manifest::{ArchivedSegment, Manifest, SegmentContent};
 use super::slots::{BackupSlots, manifest_path, object_path, read};
-use crate::directory::{Meta, part_name};
+use crate::directory::{Meta, part_name, part_new_name};
 use crate::file_error::{AtPath as _, FileError};
 use crate::storage::{Mode, PackedSegment, make_dirs, sync_above, sync_dir};
 
@@ -48,9 +48,10 @@ pub struct RestoredTier {
 /// Makes the directory of a tier from a backup. It opens as any other, with the configuration of the tier.
 ///
 /// Every object is checked before its bytes are written. The directory is built under another name, `DIR.restoring-` and a random
-/// number, made durable, and renamed last. So there is a whole directory, or none. A process that is killed leaves the other name, which [`unfinished_restores`]
-/// lists. Writes through
-/// the restored tier continue its store: back it up under another prefix where the first tier is still in use.
+/// number, made durable, and renamed last. So there is a whole directory, or none. A process that is killed leaves the other name,
+/// which [`unfinished_restores`] lists. It opens as no tier, since the files of its partitions get their names last.
+///
+/// Writes through the restored tier continue its store: back it up under another prefix where the first tier is still in use.
 ///
 /// # Errors
 /// [`ArchiveError`]: [`NotEmpty`](ArchiveError::NotEmpty) where `dir` is not an empty directory;
@@ -66,16 +67,18 @@ pub async fn restore(
 ) -> Result<RestoredTier, ArchiveError> {
     let manifest = find(store, prefix, at).await?;
     check_empty(dir)?;
+    let partitions = u16::try_from(manifest.parts.len())
+        .map_err(|_| ArchiveError::Damaged { object: manifest_path(prefix, manifest.number).to_string() })?;
     let mode = Mode::new(MODE);
     let made = Unfinished::make(dir, mode)?;
+    // Before any other file: the metadata make an open look for all partitions, and refuse the directory until they are there.
+    let schema = manifest.schema.as_deref().map(Box::from);
+    Meta { partitions, schema, store_id: manifest.store_id }.write(&made.path, mode)?;
     let mut bytes = 0;
     for (part, segments) in (0..).zip(&manifest.parts) {
         bytes += restore_part(store, prefix, &manifest, part, segments, &made.path, mode).await?;
     }
-    let partitions = u16::try_from(manifest.parts.len())
-        .map_err(|_| ArchiveError::Damaged { object: manifest_path(prefix, manifest.number).to_string() })?;
-    let schema = manifest.schema.as_deref().map(Box::from);
-    Meta { partitions, schema, store_id: manifest.store_id }.write(&made.path, mode)?;
+    made.name_parts(partitions)?;
     made.finish(dir)?;
     Ok(RestoredTier { backup: Listed::of(&manifest), bytes })
 }
@@ -127,7 +130,7 @@ async fn restore_part(
     dir: &FilePath,
     mode: Mode,
 ) -> Result<u64, ArchiveError> {
-    let path = dir.join(part_name(part));
+    let path = dir.join(part_new_name(part));
     let file = mode.make_anew(&path)?;
     let segment_bytes = u64::from(manifest.segment_bytes);
     file.set_len(segment_bytes * u64::from(manifest.segments)).at("set the length of", &path)?;
@@ -208,6 +211,15 @@ impl Unfinished {
         name.push(format!("{number:08x}"));
         let path = make_dirs(&dir.with_file_name(name), mode)?;
         Ok(Self { path, is_finished: false })
+    }
+
+    /// Gives the durable files of the partitions their names, the first one last.
+    fn name_parts(&self, partitions: u16) -> Result<(), FileError> {
+        for part in (0..partitions).rev() {
+            let new = self.path.join(part_new_name(part));
+            std::fs::rename(&new, self.path.join(part_name(part))).at("rename", &new)?;
+        }
+        Ok(())
     }
 
     fn finish(mut self, dir: &FilePath) -> Result<(), ArchiveError> {

@@ -97,6 +97,11 @@ pub(crate) fn part_name(partition: u16) -> String {
     format!("part-{partition:03}.cold")
 }
 
+/// The name of a partition's file until it is whole and durable.
+pub(crate) fn part_new_name(partition: u16) -> String {
+    format!("{}.new", part_name(partition))
+}
+
 /// The content of a directory.
 #[derive(Debug, Default)]
 pub(crate) struct Content {
@@ -450,8 +455,7 @@ impl Dir {
     /// Makes the files that are not there under other names, durable, then puts them in place, the first one last.
     fn make_parts(&self, config: &ColdTierConfig, there: &BTreeSet<u16>) -> Result<(), OpenError> {
         let made = || (0..config.settings.partitions).filter(|partition| !there.contains(partition));
-        let names =
-            |partition| (self.path.join(format!("{}.new", part_name(partition))), part_name(partition));
+        let names = |partition| (self.path.join(part_new_name(partition)), part_name(partition));
         for partition in made() {
             reshape::make(&names(partition).0, &config.geometry, self.mode)?;
         }

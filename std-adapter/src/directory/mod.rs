@@ -11,9 +11,9 @@ mod reshape;
 mod snapshot;
 mod views;
 
-#[cfg(feature = "archive")]
-pub(crate) use self::dir::part_name;
 pub(crate) use self::dir::{Dir, is_plain};
+#[cfg(feature = "archive")]
+pub(crate) use self::dir::{part_name, part_new_name};
 #[cfg(feature = "archive")]
 pub(crate) use self::meta::Meta;
 pub(crate) use self::peek::{new_store, peek};

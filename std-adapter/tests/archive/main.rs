@@ -6,6 +6,7 @@ mod common;
 mod damaged;
 mod failures;
 mod killed;
+mod killed_restores;
 mod places;
 mod pruning;
 mod repeating;
