@@ -88,7 +88,11 @@ fn success_calls_the_next_two_and_failure_keeps_its_place() {
     assert_eq!(core::mem::take(&mut woken), [1], "what it gave up is the next one's, by age");
     assert_eq!(lines.waiting_for_capacity(), 3, "one that found too little is not passed any more");
     lines.ring(true, 9, &mut woken);
-    assert_eq!(core::mem::take(&mut woken), [], "nobody is called beside one that found too little before");
+    assert_eq!(
+        core::mem::take(&mut woken),
+        [0i32; 0],
+        "nobody is called beside one that found too little before"
+    );
     lines.leave(numbers[1], true, &mut woken);
     assert_eq!(woken, [3, 4]);
 }

@@ -10,7 +10,7 @@ use super::manifest::{ArchivedSegment, Manifest, SegmentContent};
 use super::progress::BackupProgress;
 use super::slots::{BackupSlots, SlotClaim, claim};
 use super::timer::ArchiveTimer;
-use super::uploads::{Pace, StoredObjects, Uploads};
+use super::uploads::{StoredObjects, UploadPace, Uploads};
 use crate::api::{ColdTierHandle, HeldTier};
 use crate::clock::SystemClock;
 use crate::storage::PackedSegment;
@@ -173,8 +173,13 @@ async fn attempt(
     progress.hold(all.clone().count() as u64, all.map(|at| u64::from(at.bytes)).sum());
     let nonce = getrandom::u64().unwrap_or(made.taken_s);
     let mut manifest = Manifest::new(made.number, nonce, made.taken_s, tier);
-    let mut uploads =
-        Uploads::new(store, timer, progress, options.uploads_max, Pace::new(options.upload_bytes_per_s));
+    let mut uploads = Uploads::new(
+        store,
+        timer,
+        progress,
+        options.uploads_max,
+        UploadPace::new(options.upload_bytes_per_s),
+    );
     for (part, segments) in (0..).zip(&held.parts) {
         let mut archived = Vec::new();
         for (segment, at) in (0..).zip(segments) {

@@ -13,7 +13,7 @@ use object_store::path::Path;
 use parking_lot::Mutex;
 
 use super::backup::{BackupOptions, BackupWatch, backup_from};
-use super::continuous_stats::{ContinuousState, ContinuousStats};
+use super::continuous_stats::{ContinuousState, ContinuousStats, SavedState};
 use super::error::ArchiveError;
 use super::progress::BackupProgress;
 use super::prune::prune_from;
@@ -136,7 +136,8 @@ impl ContinuousArchive {
     /// Backs the tier up at the interval, prunes, and goes on after failures, until [`stop`](Self::stop) is called. Then it makes a
     /// last backup.
     ///
-    /// It makes no backup where nothing was written to the log since the newest one. The first one is made in any case.
+    /// It makes no backup where nothing was written to the log since the newest one, and nobody took a number of the prefix. The first one is
+    /// made in any case.
     ///
     /// # Errors
     /// The error of the last backup. Before that it ends only where a further try is in vain: with
@@ -210,17 +211,21 @@ impl ContinuousArchive {
             self.look(job).await?;
         }
         let begun = self.timer.now();
+        // Another process may have deleted the newest backup, or damaged objects of it. It takes a number then.
+        let from = self.state.lock().oldest;
+        let slots = BackupSlots::list_from(job.store, job.prefix, from).await?;
+        let looked = self.timer.now();
         // Flushed, the stats count all that was acknowledged before.
         job.handle.flush_async().await?;
         let written_bytes = job.handle.stats().bytes_written;
-        if self.state.lock().is_unchanged(written_bytes, begun) {
+        let seen = SavedState { written_bytes, newest: slots.backups().next_back(), next: slots.next() };
+        if self.state.lock().is_unchanged(seen, looked) {
             return Ok(());
         }
         self.state.lock().is_under_way = true;
         self.progress.begin();
         let watch = BackupWatch { progress: &self.progress, timer: self.timer };
         let ContinuousJob { handle, store, prefix, options } = job;
-        let from = self.state.lock().oldest;
         let made = backup_from(handle, *store, prefix, options.backup, watch, from).await?;
         let now = self.timer.now();
         self.state.lock().succeed(&made, written_bytes, self.progress.begun(), begun, now);
@@ -264,8 +269,8 @@ impl ContinuousArchive {
         if kept < keep.get().saturating_add(keep.get().div_ceil(4)) {
             return Ok(());
         }
-        let pruned = prune_from(job.store, job.prefix, keep.get(), slots.oldest()).await?;
-        self.state.lock().prune(&pruned);
+        let (pruned, number) = prune_from(job.store, job.prefix, keep.get(), slots.oldest()).await?;
+        self.state.lock().prune(&pruned, number);
         Ok(())
     }
 

@@ -46,6 +46,16 @@ pub struct ContinuousStats {
     pub under_way: Option<BackupState>,
 }
 
+/// The log and the archive at a moment, where the archive has all of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SavedState {
+    /// Bytes written to the log.
+    pub(super) written_bytes: u64,
+    pub(super) newest: Option<u64>,
+    /// The number to claim next.
+    pub(super) next: u64,
+}
+
 /// The stats, and the moments that they are made from.
 #[derive(Debug)]
 pub(super) struct ContinuousState {
@@ -58,8 +68,8 @@ pub(super) struct ContinuousState {
     pub(super) oldest: u64,
     /// How far the archive was behind at a moment of the timer.
     behind: Option<(Duration, Duration)>,
-    /// Bytes written to the log by then; at least so many are in the newest backup.
-    saved_bytes: Option<u64>,
+    /// The state that the newest backup of this run has at least.
+    saved: Option<SavedState>,
 }
 
 impl ContinuousState {
@@ -88,13 +98,13 @@ impl ContinuousState {
             is_under_way: false,
             oldest: 0,
             behind: None,
-            saved_bytes: None,
+            saved: None,
         }
     }
 
     /// A run begins. Another tier may have written as many bytes.
     pub(super) const fn begin(&mut self, handle: ColdTierHandle) {
-        (self.handle, self.saved_bytes, self.has_looked) = (Some(handle), None, false);
+        (self.handle, self.saved, self.has_looked) = (Some(handle), None, false);
     }
 
     pub(super) fn stats(&self, now: Duration, progress: &BackupProgress) -> ContinuousStats {
@@ -102,7 +112,7 @@ impl ContinuousState {
         stats.behind = self.behind.map(|(at, behind)| behind.saturating_add(now.saturating_sub(at)));
         let written_bytes = self.handle.map(|handle| handle.stats().bytes_written);
         stats.unsaved_bytes =
-            self.saved_bytes.and_then(|saved_bytes| Some(written_bytes?.saturating_sub(saved_bytes)));
+            self.saved.and_then(|saved| Some(written_bytes?.saturating_sub(saved.written_bytes)));
         if self.is_under_way {
             let state = progress.snapshot();
             stats.uploaded_objects += state.uploaded_objects;
@@ -120,8 +130,8 @@ impl ContinuousState {
     }
 
     /// Whether the newest backup has all that was written to the log at a moment.
-    pub(super) fn is_unchanged(&mut self, written_bytes: u64, at: Duration) -> bool {
-        let is_unchanged = self.saved_bytes == Some(written_bytes);
+    pub(super) fn is_unchanged(&mut self, seen: SavedState, at: Duration) -> bool {
+        let is_unchanged = self.saved == Some(seen);
         if is_unchanged {
             self.stats.unchanged += 1;
             self.behind = Some((at, Duration::ZERO));
@@ -145,7 +155,8 @@ impl ContinuousState {
         self.stats.uploaded_bytes += made.manifest_bytes;
         self.stats.newest_took = now.saturating_sub(begun);
         self.behind = Some((moment, Duration::ZERO));
-        self.saved_bytes = Some(written_bytes);
+        let (newest, next) = (Some(made.number), made.number.saturating_add(1));
+        self.saved = Some(SavedState { written_bytes, newest, next });
         self.forget_failures();
     }
 
@@ -167,8 +178,12 @@ impl ContinuousState {
         self.stats.last_error = Some(error.to_string());
     }
 
-    pub(super) const fn prune(&mut self, pruned: &Pruned) {
+    /// A prune took a number. If others took some before it, the archive is not as the backup left it.
+    pub(super) fn prune(&mut self, pruned: &Pruned, number: u64) {
         self.stats.pruned_backups += pruned.backups;
+        if let Some(saved) = self.saved.as_mut().filter(|saved| saved.next == number) {
+            saved.next = number.saturating_add(1);
+        }
     }
 
     /// Adds up a backup that is under way no more.

@@ -36,16 +36,16 @@ pub struct Pruned {
 /// # Bounds
 /// Reads the manifests that are kept; lists all objects. Memory for the names of the objects that are kept or deleted.
 pub async fn prune(store: &dyn ObjectStore, prefix: &Path, keep: usize) -> Result<Pruned, ArchiveError> {
-    prune_from(store, prefix, keep, 0).await
+    Ok(prune_from(store, prefix, keep, 0).await?.0)
 }
 
-/// As [`prune`], where no backup has a number below `from`.
+/// As [`prune`], where no backup has a number below `from`. Returns the number that it took, too.
 pub(super) async fn prune_from(
     store: &dyn ObjectStore,
     prefix: &Path,
     keep: usize,
     from: u64,
-) -> Result<Pruned, ArchiveError> {
+) -> Result<(Pruned, u64), ArchiveError> {
     if keep == 0 {
         return Err(ArchiveError::KeepNone);
     }
@@ -88,7 +88,7 @@ pub(super) async fn prune_from(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(pruned)
+    Ok((pruned, number))
 }
 
 async fn claim_prune(

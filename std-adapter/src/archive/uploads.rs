@@ -98,13 +98,13 @@ impl StoredObjects {
 
 /// Spreads uploads over time: each begins once all before it would be done at the limit.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct UploadPace {
     bytes_per_s: Option<NonZeroU64>,
     /// When the next upload may begin.
     free_at: Duration,
 }
 
-impl Pace {
+impl UploadPace {
     pub(super) const fn new(bytes_per_s: Option<NonZeroU64>) -> Self {
         Self { bytes_per_s, free_at: Duration::ZERO }
     }
@@ -130,7 +130,7 @@ pub(super) struct Uploads<'a> {
     timer: &'a dyn ArchiveTimer,
     progress: &'a BackupProgress,
     at_once: usize,
-    pace: Pace,
+    pace: UploadPace,
     under_way: FuturesUnordered<BoxFuture<'a, Result<Uploaded, ArchiveError>>>,
 }
 
@@ -140,7 +140,7 @@ impl<'a> Uploads<'a> {
         timer: &'a dyn ArchiveTimer,
         progress: &'a BackupProgress,
         at_once: usize,
-        pace: Pace,
+        pace: UploadPace,
     ) -> Self {
         Self { store, timer, progress, at_once: at_once.max(1), pace, under_way: FuturesUnordered::new() }
     }
@@ -202,10 +202,10 @@ impl<'a> Uploads<'a> {
     }
 
     async fn next(&mut self) -> Result<(), ArchiveError> {
-        match self.under_way.next().await {
-            Some(uploaded) => Ok(self.note(&uploaded?)),
-            None => Ok(()),
+        if let Some(uploaded) = self.under_way.next().await {
+            self.note(&uploaded?);
         }
+        Ok(())
     }
 
     /// Takes those that are done, without waiting.
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn paced_uploads_never_exceed_the_limit_and_one_object() {
         let rate = 1000;
-        let mut pace = Pace::new(NonZeroU64::new(rate));
+        let mut pace = UploadPace::new(NonZeroU64::new(rate));
         let mut begun = Vec::new();
         let mut now = Duration::ZERO;
         for n in 0..500u64 {
@@ -253,7 +253,7 @@ mod tests {
                 assert!(sum as f64 <= limit + 1e-3, "{sum} bytes from {from:?} to {to:?}");
             }
         }
-        let mut unlimited = Pace::new(None);
+        let mut unlimited = UploadPace::new(None);
         unlimited.begin(u64::MAX, now);
         assert_eq!(unlimited.free_at, Duration::ZERO);
     }

@@ -6,7 +6,8 @@ use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
 use std::sync::Mutex;
 
-use coldpress_std::archive::object_store::ObjectStore as _;
+use coldpress_std::archive::object_store::path::Path;
+use coldpress_std::archive::object_store::{ObjectStore as _, ObjectStoreExt as _};
 use coldpress_std::archive::{
     self, ArchiveError, ArchiveTimer as _, ContinuousArchive, ContinuousOptions, ContinuousStats,
     RestorePoint,
@@ -141,6 +142,7 @@ fn failures_are_tried_again_after_longer_and_longer_waits() {
         timer.script_until(Duration::from_secs(30)).await;
         assert_eq!((archive.stats().backups, archive.stats().failures_in_a_row), (1, 0));
         put_all(&world.tier, 0..100, 1);
+        world.tier.flush().unwrap();
         store.begin(Fault::Stop(0));
         timer.script_until(Duration::from_secs(300)).await;
         let stats = archive.stats();
@@ -194,6 +196,28 @@ fn unchanged_tier_is_not_backed_up_again_and_not_behind() {
         .map(|object| object.size)
         .sum();
     assert_eq!(stats.uploaded_bytes, stored);
+}
+
+#[test]
+fn deleted_damage_is_uploaded_though_nothing_changed() {
+    let world = World::new();
+    put_all(&world.tier, 0..100, 0);
+    let (timer, store, archive) = (world.timer, &world.store.inner, world.archive);
+    let (handle, prefix) = (world.tier.handle(), prefix());
+    let script = async {
+        timer.script_until(EVERY / 2).await;
+        let folder = Path::from(format!("{prefix}/segments"));
+        let all: Vec<_> = store.list(Some(&folder)).try_collect().await.unwrap();
+        let damaged = vec![7; usize::try_from(all[0].size).unwrap()];
+        store.put(&all[0].location, damaged.into()).await.unwrap();
+        let verified = archive::verify(store, &prefix).await.unwrap();
+        assert_eq!(archive::delete_damaged(store, &prefix, &verified).await.unwrap().objects, 1);
+        timer.script_until(EVERY * 3 - Duration::from_secs(1)).await;
+        assert_eq!((archive.stats().backups, archive.stats().unchanged), (2, 1));
+        archive.stop();
+    };
+    timer.run_beside(archive.run(&handle, world.store, &prefix, world.options), script).unwrap();
+    assert_all(&world.restore(), 0..100, 0);
 }
 
 #[test]
