@@ -133,7 +133,20 @@ pub(super) async fn claim(
     match store.put_opts(&path, manifest.clone().into(), options).await {
         Ok(_) => return Ok(SlotClaim::Mine),
         Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
-        Err(error) => return Err(error.into()),
+        // The put may be done, and its answer lost. A store repeats no conditional put where it can't know. An empty object may be
+        // another prune's.
+        Err(error) if manifest.is_empty() => return Err(error.into()),
+        Err(error) => {
+            let there = match store.get(&path).await {
+                Ok(found) => found.bytes().await.ok(),
+                Err(_) => None,
+            };
+            return if there.is_some_and(|there| there == manifest) {
+                Ok(SlotClaim::Mine)
+            } else {
+                Err(error.into())
+            };
+        }
     }
     let there = store.get(&path).await?.bytes().await?;
     Ok(match there.len() {
