@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use crate::started::Started;
 
 /// Runs a program; `None` where this machine lacks it.
-fn run(program: &str, arguments: &[&str]) -> Option<String> {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Option<String> {
     let output: Output = match Command::new(program).args(arguments).output() {
         Ok(output) => output,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
