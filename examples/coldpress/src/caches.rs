@@ -9,6 +9,7 @@ use coldpress_std::{ColdTier, ColdTierConfigBuilder, OpenError};
 
 use crate::failure::Failure;
 use crate::options::Place;
+use crate::output::Output;
 
 /// How long a put waits for capacity or for the disk.
 const OP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -38,8 +39,16 @@ pub(crate) fn find(place: &Place) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-/// The facts about the one cache of a place.
-pub(crate) fn facts(place: &Place) -> Result<TierFacts, Failure> {
+/// The facts about the one cache of a place, which is read as it is. Warns of a copy that an open refuses.
+pub(crate) fn facts(place: &Place, out: &Output) -> Result<TierFacts, Failure> {
+    let facts = checked_facts(place)?;
+    if facts.is_doubtful_copy {
+        out.warn(&format_args!("keys may be missing or be back: {}", OpenError::Copied(facts.path.clone())));
+    }
+    Ok(facts)
+}
+
+fn checked_facts(place: &Place) -> Result<TierFacts, Failure> {
     let facts = TierFacts::read(&one(place)?)?;
     facts.check()?;
     Ok(facts)
@@ -62,7 +71,7 @@ fn one(place: &Place) -> Result<PathBuf, Failure> {
 
 /// Opens the cache of a place for changes, with the shape that it has.
 pub(crate) fn open(place: &Place) -> Result<ColdTier, Failure> {
-    let facts = facts(place)?;
+    let facts = checked_facts(place)?;
     if let Some(held) = facts.in_use {
         return Err(OpenError::AlreadyOpen(held).into());
     }

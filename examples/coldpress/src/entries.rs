@@ -52,7 +52,7 @@ fn verdict_of(error: SnapshotError) -> Result<Verdict, Failure> {
 }
 
 pub(crate) fn keys(place: &Place, out: &mut Output) -> Result<Verdict, Failure> {
-    let facts = facts(place)?;
+    let facts = facts(place, out)?;
     out.begin("reading", true);
     let verdict = each(&facts, false, out, |out, entry| {
         if place.json {
@@ -70,7 +70,7 @@ pub(crate) fn get(get: &Get, out: &mut Output) -> Result<Verdict, Failure> {
     } else {
         key_of(&get.key, get.base64).map_err(|error| Failure::Use(error.to_string()))?
     };
-    let facts = facts(&get.place())?;
+    let facts = facts(&get.place(), out)?;
     match Snapshot::new(&facts, now_s()).get(&key) {
         Ok(Some(entry)) if get.json => out.json(&EntryLine::of(entry))?,
         Ok(Some(entry)) if get.string => {
@@ -94,7 +94,7 @@ pub(crate) fn get(get: &Get, out: &mut Output) -> Result<Verdict, Failure> {
 }
 
 pub(crate) fn dump(place: &Place, live: bool, out: &mut Output) -> Result<Verdict, Failure> {
-    let facts = facts(place)?;
+    let facts = facts(place, out)?;
     let mut verdict = Verdict::Fine;
     for number in (0..).take(facts.partitions.len()) {
         let Some(partition) = PartitionLog::open(&facts, number)? else { continue };

@@ -13,7 +13,7 @@ use crate::options::Export;
 use crate::output::Output;
 
 pub(crate) fn export(export: &Export, out: &mut Output) -> Result<Verdict, Failure> {
-    let facts = facts(&export.place)?;
+    let facts = facts(&export.place, out)?;
     let Some(path) = &export.to else {
         out.begin("exporting", true);
         let verdict = each(&facts, true, out, |out, entry| out.json(&EntryLine::of(entry)));

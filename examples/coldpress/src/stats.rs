@@ -93,7 +93,7 @@ fn logs(facts: &TierFacts, out: &mut Output) -> Result<Vec<LogStats>, Failure> {
 }
 
 pub(crate) fn stats(place: &Place, out: &mut Output) -> Result<Verdict, Failure> {
-    let facts = facts(place)?;
+    let facts = facts(place, out)?;
     let logs = logs(&facts, out)?;
     let path = facts.path.clone();
     let sum = |of: fn(&LogStats) -> u64| logs.iter().map(of).sum();

@@ -139,7 +139,7 @@ impl Findings {
 }
 
 pub(crate) fn verify(place: &Place, rewrites: bool, out: &mut Output) -> Result<Verdict, Failure> {
-    let facts = facts(place)?;
+    let facts = facts(place, out)?;
     if let (true, Some(held)) = (rewrites, &facts.in_use) {
         return Err(Failure::InUse(held.to_string()));
     }

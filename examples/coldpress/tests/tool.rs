@@ -438,3 +438,35 @@ fn help_lists_commands_and_exit_codes() {
         assert!(help.contains(part), "{part}");
     }
 }
+
+#[test]
+fn copy_of_an_open_cache_is_read_with_a_warning_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), "test", &small());
+    tier.put(b"key", b"value").unwrap();
+    tier.flush().unwrap();
+    let copy = dir.path().join("copy");
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(dir.path().join("test")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    for read in [
+        &["get", "DIR/copy", "key"][..],
+        &["export", "DIR/copy"],
+        &["stats", "DIR/copy"],
+        &["verify", "DIR/copy"],
+    ] {
+        let run = tool(dir.path(), read).expect(0);
+        assert!(run.err().contains("is a copy of a tier that was open"), "{read:?}: {}", run.err());
+    }
+    assert_eq!(tool(dir.path(), &["verify", "DIR/test"]).expect(0).err(), "");
+    for write in [&["compact", "DIR/copy"][..], &["backup", "DIR/copy", "DIR/a"]] {
+        let refused = tool(dir.path(), write).expect(3).err();
+        assert!(
+            refused.contains("is a copy of a tier that was open") && refused.lines().count() == 1,
+            "{refused}"
+        );
+    }
+    tier.close().unwrap();
+}

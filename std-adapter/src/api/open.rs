@@ -22,7 +22,7 @@ use super::opened::{OPEN_TIERS, Open, Part, TierLimits};
 use super::shrinking::Shrinking;
 use crate::clock::monotonic_ms;
 use crate::config::{ColdTierConfig, record_bytes_max, seconds};
-use crate::directory::{Dir, Views, new_store, peek};
+use crate::directory::{Dir, LogDigest, Views, new_store, peek};
 use crate::errors::{CloseError, OpenError, TierError};
 use crate::file_error::{AtPath as _, FileError};
 use crate::index::{Health, SharedPartition};
@@ -401,6 +401,7 @@ impl ColdTier {
             let _ = shared.enter(|shared| shared.admission.alert());
         }
         let mut outcome = if is_stuck { Err(CloseError::TimedOut) } else { Ok(()) };
+        let mut logs = Vec::new();
         for ((end, shared), worker) in ends.into_iter().zip(self.workers.drain(..)) {
             let is_alive = || shared.enter(|shared| shared.health.check_readable())?;
             let health = || shared.enter(|shared| shared.health.get());
@@ -413,7 +414,8 @@ impl ColdTier {
                     _ => CloseError::Poisoned,
                 }),
             };
-            outcome = outcome.and(ended);
+            logs.push(ended.as_ref().ok().copied());
+            outcome = outcome.and(ended.map(drop));
             let is_over = is_over(&worker, deadline);
             // An operation that outlasted the close may have begun to wait after the alert.
             shared.end();
@@ -435,6 +437,9 @@ impl ColdTier {
             tracing::error!("a client is stuck in a read of the medium; what it looks at is left to it");
             self.handle.open.give_back();
         }
+        if let Some(dir) = &mut self.dir {
+            dir.note_logs(logs);
+        }
         tracing::info!(?outcome, "tier closed");
         outcome
     }
@@ -446,7 +451,7 @@ pub(super) fn check_pools(pools: &PoolCoordinator) -> Result<(), OpenError> {
 }
 
 /// Asks a worker to end by a given time. Its queue always has a place for this message.
-fn send_close(part: &Part, ends_ms: u64, span: &Span) -> Option<Receiver<Result<(), CloseError>>> {
+fn send_close(part: &Part, ends_ms: u64, span: &Span) -> Option<Receiver<Result<LogDigest, CloseError>>> {
     let (outcome, end) = bounded(1);
     part.sender.send(Message::Close { ends_ms, outcome, span: span.clone() }).ok()?;
     part.shared.ends_ms.store(ends_ms, Relaxed);

@@ -14,10 +14,12 @@ use std::path::{Path, PathBuf};
 use coldpress_core::recovery::MountError;
 
 use self::parts::as_stored;
-use super::last_use::LastUse;
+use super::last_use::{LastUse, Note};
+use super::lock_identity::LockIdentity;
+use super::log_digest::LogDigest;
 use super::meta::{META_NEW_NAME, Meta};
 use super::owner;
-use super::owner::{LOCK_NAME, PID_BYTES_MAX, holder};
+use super::owner::{LOCK_NAME, holder};
 use super::reshape;
 use super::reshape::Stored;
 use super::views::Views;
@@ -42,6 +44,16 @@ pub(crate) struct Dir {
     /// The files of the partitions.
     parts: Vec<SharedFile>,
     is_left: bool,
+    noted: Box<Noted>,
+}
+
+/// The facts that a note in `LOCK` states beside those about files.
+#[derive(Debug, Default)]
+struct Noted {
+    /// The file `LOCK` itself, where it is written to.
+    lock: Option<LockIdentity>,
+    /// The logs of the partitions, once all are closed.
+    logs: Vec<Option<LogDigest>>,
 }
 
 /// The state of a directory whose partitions are being opened.
@@ -68,15 +80,17 @@ impl Drop for Dir {
             unlock(&self.opening.files);
             self.parts.iter().copied().for_each(SharedFile::unlock);
             if !self.is_read_only {
-                let last_use =
-                    self.noted(LastUse::settled(self.parts.iter().map(|part| part.settled_state())));
+                let logs = self.noted.logs.iter().copied().chain(core::iter::repeat(None));
+                let files = self.parts.iter().map(|part| part.settled_state()).zip(logs);
+                let note = Note { last_use: LastUse::settled(files), lock: self.noted.lock };
                 // The last one is `LOCK`.
-                self.locks.look_behind(|files| files.last().map(|lock| owner::unsign(lock, &last_use)));
+                self.locks.look_behind(|files| files.last().map(|lock| unsign(lock, note)));
             }
             self.locks.look_behind(unlock);
-        } else if !self.is_read_only && check_file_size_limit(PID_BYTES_MAX).is_ok() {
-            // The number alone stays: later syncs of a worker that did not end are noted nowhere.
-            self.locks.look_behind(|files| files.last().map(owner::sign));
+        } else if !self.is_read_only {
+            // Without states: later syncs of a worker that did not end are noted nowhere.
+            let note = Note { last_use: LastUse::Unknown, lock: self.noted.lock };
+            self.locks.look_behind(|files| files.last().map(|lock| sign(lock, note)));
         }
         // A worker that did not end keeps its file and the locks until it does.
         self.parts.iter().copied().for_each(SharedFile::close);
@@ -238,14 +252,14 @@ impl Dir {
         let lock = mode.open_or_make(&path.join(LOCK_NAME));
         let lock = lock.map_err(if content.has_first() { not_writable } else { OpenError::Io })?;
         try_lock(&lock, &path)?;
-        let last_use = LastUse::read(&lock);
-        // A limit on the length of files would end the process.
-        if check_file_size_limit(PID_BYTES_MAX).is_ok() {
-            owner::sign(&lock);
-        }
+        let note = Note::read(&lock);
+        // The note of a copy that is refused stays, so that it is refused again.
+        note.check_copy(&lock, &path, part_name)?;
+        let identity = LockIdentity::of(&lock).ok();
+        sign(&lock, Note { last_use: LastUse::Unknown, lock: identity });
         held.push(lock);
         let mut dir = Self::of(path, mode, held, false);
-        dir.opening.last_use = last_use;
+        (dir.opening.last_use, dir.noted.lock) = (note.last_use, identity);
         // Until a first file is in place, no one knows whether the names above it were ever made durable.
         if !content.has_first() {
             sync_above(&dir.path)?;
@@ -273,6 +287,9 @@ impl Dir {
             match File::open(name) {
                 Ok(file) => {
                     try_lock_shared(&file, &path)?;
+                    if !file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+                        Note::read(&file).check_copy(&file, &path, part_name)?;
+                    }
                     held.push(file);
                 }
                 // A copy of a tier has no `LOCK`, and that of another user may be unreadable. The files of the partitions are
@@ -285,13 +302,8 @@ impl Dir {
 
     fn of(path: PathBuf, mode: Mode, locked: Vec<File>, is_read_only: bool) -> Self {
         let (locks, opening) = (LOCKS.lend(locked), Box::default());
-        Self { path, mode, is_read_only, locks, opening, parts: Vec::new(), is_left: false }
-    }
-
-    /// A note as far as it may be written: a limit on the length of files would end the process.
-    fn noted(&self, last_use: LastUse) -> LastUse {
-        let bytes = last_use.text(std::process::id()).len() as u64;
-        if check_file_size_limit(bytes).is_ok() { last_use } else { LastUse::Unknown }
+        let (parts, noted) = (Vec::new(), Box::default());
+        Self { path, mode, is_read_only, locks, opening, parts, is_left: false, noted }
     }
 
     /// Notes that the files are in use. From then on their syncs are noted there, too.
@@ -299,9 +311,15 @@ impl Dir {
         if self.is_read_only {
             return;
         }
-        let in_use = self.noted(LastUse::in_use(self.parts.iter().map(|part| part.state())));
+        let in_use = LastUse::in_use(self.parts.iter().map(|part| part.state()));
+        let note = Note { last_use: in_use, lock: self.noted.lock };
         // The last one is `LOCK`.
-        let _ = self.locks.enter(|files| files.last().map(|lock| owner::sign_in_use(lock, &in_use)));
+        let _ = self.locks.enter(|files| files.last().map(|lock| sign(lock, note)));
+    }
+
+    /// Notes the logs of all partitions as they were closed, in their order.
+    pub(crate) fn note_logs(&mut self, logs: Vec<Option<LogDigest>>) {
+        self.noted.logs = logs;
     }
 
     /// The path of the directory, without links and relative parts.
@@ -466,6 +484,28 @@ impl Dir {
         sync_dir(&self.path)?;
         Ok(())
     }
+}
+
+/// Signs `LOCK`, as far as it may be written: a limit on the length of files would end the process.
+fn sign(lock: &File, note: Note) {
+    if let Some(note) = writable(note, |note| note.text_in_use(std::process::id())) {
+        owner::sign(lock, &note);
+    }
+}
+
+/// Leaves a note in `LOCK`, in the same way.
+fn unsign(lock: &File, note: Note) {
+    match writable(note, Note::text_closed) {
+        Some(note) => owner::unsign(lock, &note),
+        None => drop(lock.set_len(0)),
+    }
+}
+
+/// The note, without states where it were too long, or none.
+fn writable(note: Note, text: impl Fn(&Note) -> String) -> Option<Note> {
+    let may_write = |note: &Note| check_file_size_limit(text(note).len() as u64).is_ok();
+    let shorter = Note { last_use: LastUse::Unknown, lock: note.lock };
+    [note, shorter].into_iter().find(may_write)
 }
 
 /// Refuses files that are longer than this process may write: a signal would end it at the first write beyond the limit.

@@ -1,5 +1,6 @@
 //! The facts about a tier that its directory tells: files, shape, schema, format, and the process that has it open.
 
+use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +9,9 @@ use coldpress_core::format::FORMAT_VERSION;
 
 use super::dir::{Content, part_name};
 use super::inspect::InspectError;
+use super::last_use::Note;
 use super::meta::Meta;
-use super::owner::in_use;
+use super::owner::{LOCK_NAME, in_use};
 use crate::config::{ColdTierConfig, ColdTierConfigBuilder, ConfigError};
 use crate::errors::{InUse, OpenError};
 use crate::file_error::AtPath as _;
@@ -29,6 +31,9 @@ pub struct TierFacts {
     pub store_id: Option<u64>,
     /// The process that has it open for writing; `None` where none has.
     pub in_use: Option<InUse>,
+    /// Whether it is a copy whose files may be of different moments. An open refuses it, with [`OpenError::Copied`]. Its values can
+    /// be read here, to save them. Keys may be missing from it, and removed ones be back.
+    pub is_doubtful_copy: bool,
 }
 
 /// The facts about the file of a partition.
@@ -117,8 +122,11 @@ impl TierFacts {
         let parts = content.parts().map(|partition| PartitionFacts::of(path.join(part_name(partition))));
         let partitions = parts.collect::<Result<Vec<_>, _>>()?;
         let in_use = in_use(&path)?;
+        let is_doubtful = |lock: File| Note::read(&lock).check_copy(&lock, &path, part_name).is_err();
+        let is_doubtful_copy = File::open(path.join(LOCK_NAME)).is_ok_and(is_doubtful);
         let store_id = meta.as_ref().map(|meta| meta.store_id).filter(|id| *id != 0);
-        Ok(Self { partitions, schema: meta.and_then(|meta| meta.schema), store_id, in_use, path })
+        let schema = meta.and_then(|meta| meta.schema);
+        Ok(Self { partitions, schema, store_id, in_use, is_doubtful_copy, path })
     }
 
     /// The length of all files together, in bytes.

@@ -4,6 +4,8 @@ mod dir;
 mod facts;
 pub mod inspect;
 mod last_use;
+mod lock_identity;
+mod log_digest;
 mod meta;
 mod owner;
 mod peek;
@@ -12,6 +14,7 @@ mod snapshot;
 mod views;
 
 pub(crate) use self::dir::{Dir, is_plain};
+pub(crate) use self::log_digest::LogDigest;
 #[cfg(feature = "archive")]
 pub(crate) use self::dir::{part_name, part_new_name};
 #[cfg(feature = "archive")]

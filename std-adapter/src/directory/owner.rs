@@ -1,7 +1,7 @@
 //! The process that has a tier open: its number lies in the file `LOCK`, and the lock tells whether it still holds.
 //!
 //! A process that dies leaves its number behind. This does no harm, since only the lock decides. The file also tells
-//! the next open how its [last use](LastUse) went.
+//! the next open how its [last use](Note) went.
 
 use core::time::Duration;
 use std::fs::{File, TryLockError};
@@ -9,7 +9,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::last_use::LastUse;
+use super::last_use::Note;
 use crate::errors::InUse;
 use crate::file_error::{AtPath as _, FileError};
 
@@ -33,29 +33,23 @@ pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
     file.try_lock()
 }
 
-/// Writes the number of this process into `LOCK`, which is locked. A failure is harmless: others are refused without a number.
-pub(crate) fn sign(lock: &File) {
-    let line = format!("{}\n", std::process::id());
-    let signed = lock.write_all_at(line.as_bytes(), 0).and_then(|()| lock.set_len(line.len() as u64));
-    if let Err(error) = signed {
-        tracing::debug!(%error, "the number of the process is not in LOCK");
-    }
-}
-
-/// Writes the number of this process into `LOCK`, and behind it that the files are in use.
-pub(crate) fn sign_in_use(lock: &File, last_use: &LastUse) {
-    let text = last_use.text(std::process::id());
-    if let Err(error) = lock.write_all_at(text.as_bytes(), 0) {
-        tracing::debug!(%error, "the use of the files is not in LOCK");
-    }
+/// Writes the number of this process into `LOCK`, which is locked, and the note behind it. A failure is harmless: others are refused
+/// without a number.
+pub(crate) fn sign(lock: &File, note: &Note) {
+    write(lock, &note.text_in_use(std::process::id()));
 }
 
 /// Takes the number of this process out of `LOCK`, before the lock is released, and leaves a note in its place.
-pub(crate) fn unsign(lock: &File, last_use: &LastUse) {
-    let text = last_use.text(std::process::id());
-    // The length comes first: no reader finds a part of the number behind the note.
-    if let Err(error) = lock.set_len(0).and_then(|()| lock.write_all_at(text.as_bytes(), 0)) {
-        tracing::debug!(%error, "the number of the process stays in LOCK");
+pub(crate) fn unsign(lock: &File, note: &Note) {
+    write(lock, &note.text_closed());
+}
+
+/// The text comes first, and then its length: a program that copies the file meanwhile finds the line about it, in a note that is not
+/// whole.
+fn write(lock: &File, text: &str) {
+    let written = lock.write_all_at(text.as_bytes(), 0).and_then(|()| lock.set_len(text.len() as u64));
+    if let Err(error) = written {
+        tracing::debug!(%error, "LOCK does not tell how its files are used");
     }
 }
 

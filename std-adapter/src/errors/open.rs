@@ -44,6 +44,10 @@ pub enum OpenError {
     /// The tier is open already, here or in another process: it tells which. Its files are locked themselves, so deleting one does not
     /// unlock it.
     AlreadyOpen(InUse),
+    /// The directory is a copy of a tier that was open, or was not closed in order. Its files may be of different moments, so that
+    /// values are missing or removed ones are back. Copy the tier again once it is closed, or restore a backup. Where nothing wrote to
+    /// the tier during the copy, or a snapshot was copied, delete the file `LOCK` of the copy.
+    Copied(PathBuf),
     /// The file of a partition is shorter than its headers state; or its length is not the one configured, and no header in it tells
     /// its shape. It was cut short, or is no file of a tier.
     Geometry {
@@ -201,6 +205,13 @@ impl fmt::Display for OpenError {
                 write!(f, "{} is not a tier's directory; nothing was changed", path.display())
             }
             Self::AlreadyOpen(held) => write!(f, "{held}"),
+            Self::Copied(path) => write!(
+                f,
+                "{0} is a copy of a tier that was open, or was not closed in order, so its files may be of different moments: close the \
+                 tier and copy it again, or restore a backup; where nothing wrote to the tier during the copy, delete {0}/LOCK; nothing \
+                 was changed",
+                path.display()
+            ),
             Self::Geometry { expected_bytes, found_bytes } => {
                 write!(
                     f,

@@ -7,13 +7,14 @@ use tracing::Span;
 
 use super::Worker;
 use crate::clock::monotonic_ms;
+use crate::directory::LogDigest;
 use crate::errors::{CloseError, TierError};
 use crate::index::Health;
 
 /// A close that is under way.
 pub(super) struct Closing {
     ends_ms: u64,
-    outcome: Option<Sender<Result<(), CloseError>>>,
+    outcome: Option<Sender<Result<LogDigest, CloseError>>>,
     is_begun: bool,
     span: Span,
 }
@@ -21,14 +22,14 @@ pub(super) struct Closing {
 impl Closing {
     pub(super) const fn new(
         ends_ms: u64,
-        outcome: Option<Sender<Result<(), CloseError>>>,
+        outcome: Option<Sender<Result<LogDigest, CloseError>>>,
         span: Span,
     ) -> Self {
         Self { ends_ms, outcome, is_begun: false, span }
     }
 
     /// Sends the outcome to the thread that closes the tier.
-    pub(super) fn end(&mut self, result: Result<(), CloseError>) {
+    pub(super) fn end(&mut self, result: Result<LogDigest, CloseError>) {
         if let Some(outcome) = self.outcome.take() {
             let _ = outcome.try_send(result);
         }
@@ -70,7 +71,7 @@ impl Worker<'_> {
         let result = if self.is_file_lost() {
             Err(CloseError::FileLost)
         } else if is_closed && self.left_to_append() == 0 {
-            Ok(())
+            Ok(LogDigest::of_segments(self.tier.segments()))
         } else {
             Err(CloseError::Unwritten { writes: lost, error: self.failing.failure() })
         };
@@ -78,7 +79,7 @@ impl Worker<'_> {
         self.waiters.fail_all(TierError::Closed);
         self.post();
         match &result {
-            Ok(()) => tracing::info!(partition = self.partition, "log closed"),
+            Ok(_) => tracing::info!(partition = self.partition, "log closed"),
             Err(error) => tracing::error!(partition = self.partition, %error, "log closed in disorder"),
         }
         let is_orderly = result.is_ok();

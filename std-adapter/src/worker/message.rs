@@ -10,6 +10,7 @@ use tracing::Span;
 
 use super::reply::Reply;
 use crate::config::Durability;
+use crate::directory::LogDigest;
 use crate::errors::{CloseError, TierError};
 use crate::observe::SegmentView;
 use crate::pool::PoolCoordinator;
@@ -42,7 +43,7 @@ pub(crate) enum Message {
     #[cfg(feature = "archive")]
     Hold(super::holding::HoldRequest),
     /// Writes and syncs the rest, and ends; at `ends_ms` in any case.
-    Close { ends_ms: u64, outcome: Sender<Result<(), CloseError>>, span: Span },
+    Close { ends_ms: u64, outcome: Sender<Result<LogDigest, CloseError>>, span: Span },
 }
 
 impl Message {

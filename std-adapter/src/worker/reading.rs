@@ -8,6 +8,7 @@ use core::time::Duration;
 use coldpress_core::drive::{Action, MediumError, Now};
 
 use super::{End, WAIT_MS_MAX, Worker};
+use crate::directory::LogDigest;
 
 impl Worker<'_> {
     /// Serves until it is closed, or its file is lost.
@@ -24,7 +25,8 @@ impl Worker<'_> {
             }
             self.shared.admission.alert();
             if let Some(closing) = &mut self.closing {
-                closing.end(Ok(()));
+                // A tier that is only read leaves no note.
+                closing.end(Ok(LogDigest::default()));
                 return End::Closed;
             }
             if self.messages.is_empty() {

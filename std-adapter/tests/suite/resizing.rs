@@ -28,6 +28,8 @@ fn copy_dir(from: &Path, to: &Path) {
         let path = entry.unwrap().path();
         fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
     }
+    // Its note is of the files that were copied. In a cut it would be that of the copy.
+    fs::remove_file(to.join("LOCK")).unwrap_or_default();
 }
 
 /// Puts, overwrites and removes keys of many lengths, long values among them; returns the content.

@@ -11,7 +11,7 @@ use crate::errors::OpenError;
 use crate::storage::{FileMedium, Left, SharedFile, SyncWatch, sync_dir};
 
 use super::{Dir, check_file_size_limit, not_writable, part_name, try_lock, try_lock_shared};
-use crate::directory::last_use::LastUse;
+use crate::directory::last_use::Note;
 use crate::directory::peek::{Peek, peek};
 use crate::directory::reshape;
 use crate::directory::reshape::{Change, Stored, Survey};
@@ -219,7 +219,7 @@ impl Dir {
         }
         let medium = FileMedium::named(file, path, config.geometry.medium_bytes());
         // A byte beyond the limit on the length of files would end the process.
-        let at = LastUse::state_at(partition);
+        let at = Note::state_at(partition, self.noted.lock);
         let is_watched = !self.is_read_only && check_file_size_limit(at + 1).is_ok();
         let watch = is_watched.then(|| SyncWatch::new(self.locks, at));
         let shared = SharedFile::open(medium.with_past(left, watch));
