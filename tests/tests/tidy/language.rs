@@ -44,6 +44,7 @@ const PAGES: [&str; 11] = [
     "embedded-adapter/README.md",
     "examples/coldpress/README.md",
     "examples/service/README.md",
+    "examples/service/NODES.md",
     "tests/peers/README.md",
 ];
 
