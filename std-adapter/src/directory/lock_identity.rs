@@ -1,4 +1,4 @@
-//! The numbers by which the file `LOCK` is told from a copy of it.
+//! The numbers that distinguish the file `LOCK` from a copy of it.
 
 use core::fmt;
 use core::num::ParseIntError;

@@ -32,7 +32,7 @@ impl LogDigest {
         Self(with.then(&[u8::from(has_footer)]))
     }
 
-    /// That of a machine that was closed.
+    /// The digest of a machine that was closed.
     pub(crate) fn of_segments(segments: &[Segment]) -> Self {
         let has_records = |segment: &Segment| {
             use SegmentState::{Emptied, Freeing, Sealed, Victim};
@@ -44,7 +44,7 @@ impl LogDigest {
         })
     }
 
-    /// That of a file; `None` where it can't be read.
+    /// The digest of a file; `None` where it can't be read.
     ///
     /// Bounds: two short reads for each segment that is no hole.
     pub(crate) fn of_file(path: &Path) -> Option<Self> {
