@@ -14,9 +14,9 @@ mod snapshot;
 mod views;
 
 pub(crate) use self::dir::{Dir, is_plain};
-pub(crate) use self::log_digest::LogDigest;
 #[cfg(feature = "archive")]
 pub(crate) use self::dir::{part_name, part_new_name};
+pub(crate) use self::log_digest::LogDigest;
 #[cfg(feature = "archive")]
 pub(crate) use self::meta::Meta;
 pub(crate) use self::peek::{new_store, peek};
