@@ -4,7 +4,7 @@ use super::log::Log;
 use super::notes::{SlotState, Writing};
 use super::slot::SlotMut;
 use super::slots::SlotIndex;
-use super::state::STAMPING;
+use super::state::StampWait;
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now};
 use crate::format::{EraseIntent, FooterWriter, Kind, SegmentIndex, Sequence};
@@ -156,9 +156,8 @@ impl Log<'_> {
             self.watch.note(Invariant::Completion);
             return;
         };
-        if self.writer.stamped_until_ms == STAMPING {
-            let wait_ms = u64::from(self.layout.config().time_every_s) * 1_000;
-            self.writer.stamped_until_ms = now.monotonic_ms.saturating_add(wait_ms);
+        if self.writer.stamp == StampWait::UnderWay {
+            (self.writer.stamp, self.writer.fresh_ms) = (StampWait::Over, now.monotonic_ms);
         }
         if let Err(error) = result {
             self.fail_for(now, error);

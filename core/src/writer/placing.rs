@@ -7,7 +7,7 @@ use super::memory::Pending;
 use super::notes::SlotState;
 use super::slot::{Slot, SlotMut};
 use super::slots::SlotIndex;
-use super::state::STAMPING;
+use super::state::StampWait;
 use crate::codec::CodecId;
 use crate::config::Stream;
 use crate::drive::Now;
@@ -112,17 +112,16 @@ impl Log<'_> {
             // A write of its own: a cut may program the end of a write and not its beginning. A whole record behind a hole could not be
             // relocated, and no other segment could take its place. One time record is enough for each wait, however long a write
             // takes. A record that is not offered again within `time_every_s` waits no more.
-            let is_stamped = now.monotonic_ms <= self.writer.stamped_until_ms;
-            if !is_stamped && self.is_time_due() && self.has_space_for_time(index, bytes) {
+            if !self.is_stamped(now) && self.is_time_due() && self.has_space_for_time(index, bytes) {
                 self.place_stamp(index)?;
-                self.writer.stamped_until_ms = STAMPING;
+                self.writer.stamp = StampWait::UnderWay;
                 self.flush();
                 return Err(AppendError::Busy);
             }
         } else {
             self.note_time(index)?;
         }
-        (self.writer.wanted_bytes, self.writer.stamped_until_ms) = (0, 0);
+        (self.writer.wanted_bytes, self.writer.stamp) = (0, StampWait::None);
         let location = self.place(index, &incoming)?;
         self.account_fresh(now, index, fresh, location, bytes);
         Ok(location)
@@ -333,6 +332,18 @@ impl Log<'_> {
                 self.stir(is_taken);
             }
             None => {}
+        }
+    }
+
+    /// Whether the client's record that is offered now has its time record.
+    fn is_stamped(&self, now: Now) -> bool {
+        match self.writer.stamp {
+            StampWait::None => false,
+            StampWait::UnderWay => true,
+            StampWait::Over => {
+                let wait_ms = u64::from(self.layout.config().time_every_s) * 1_000;
+                now.monotonic_ms.saturating_sub(self.writer.fresh_ms) <= wait_ms
+            }
         }
     }
 

@@ -7,8 +7,14 @@ use crate::config::{Streams, TierConfig};
 use crate::format::Sequence;
 use crate::segments::Ages;
 
-/// The write of a time record is under way, for which a client's record waits.
-pub(super) const STAMPING: u64 = u64::MAX;
+/// Whether a client's record waits for the write of a time record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StampWait {
+    None,
+    UnderWay,
+    /// It was written, or failed; a record that is offered soon after that needs no other one.
+    Over,
+}
 
 /// The state of writing.
 #[derive(Debug)]
@@ -23,14 +29,13 @@ pub(super) struct Writer<'m> {
     pub(super) version_floor: Sequence,
     /// Bytes of the fresh record that was refused last for want of space; 0 once one was taken.
     pub(super) wanted_bytes: u32,
-    /// Until when the last time record is enough for the client's record that waits for its write, in milliseconds: [`STAMPING`] while that is
-    /// under way, 0 where none waits. With one free segment a time record gets a write of its own.
-    pub(super) stamped_until_ms: u64,
+    /// The time record for which a client's record waits: with one free segment it gets a write of its own.
+    pub(super) stamp: StampWait,
     /// Appends so far.
     pub(super) appended: u64,
     /// Bytes that clients appended so far: the clock of segment ages.
     pub(super) appended_bytes: u64,
-    /// When a client's record was appended last.
+    /// When a client's record was appended last, or its time record written.
     pub(super) fresh_ms: u64,
     /// The longest record that was ever found or appended.
     pub(super) longest_stored_bytes: u32,
@@ -70,7 +75,7 @@ impl<'m> Writer<'m> {
             sequence_next: Sequence::FIRST,
             version_floor: Sequence::NONE,
             wanted_bytes: 0,
-            stamped_until_ms: 0,
+            stamp: StampWait::None,
             appended: 0,
             appended_bytes: 0,
             fresh_ms: 0,

@@ -20,7 +20,7 @@ macro_rules! archive_metrics {
 
 archive_metrics! {
     "coldpress_service_archive_behind_seconds" gauge describe_gauge
-        "Age of the newest write that the loss of the machine would lose at most: older ones are in the newest backup."
+        "Seconds since the moment of the newest backup: the most that a loss of the machine would take of the log."
         stats stats.behind.map(|behind| behind.as_secs_f64());
     "coldpress_service_archive_newest_timestamp_seconds" gauge describe_gauge
         "When the newest backup was taken, in seconds since 1970."

@@ -71,7 +71,7 @@ pub struct Options {
     /// Closes a connection that is idle so long, or does not take its answer
     #[arg(long, value_name = "TIME", default_value = "300s", value_parser = time)]
     pub idle: Duration,
-    /// How long requests in progress may take after the first signal
+    /// How long requests in progress, and then the last backup, may take after the first signal
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub drain: Duration,
     /// Backs the log up to this archive while it runs: s3://BUCKET/PREFIX, or file:///DIR. AWS_* variables configure S3
@@ -80,7 +80,7 @@ pub struct Options {
     /// Begins a backup this often, where anything was written
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
     pub archive_every: Duration,
-    /// Keeps this many of the newest backups, and up to a quarter more
+    /// Keeps this many of the newest backups; a prune runs once there are a quarter more
     #[arg(long, value_name = "COUNT", default_value = "24")]
     pub archive_keep: NonZeroUsize,
     /// Uploads at most so many bytes in a second on average, with k, m or g; no limit where it is missing

@@ -53,7 +53,7 @@ impl Default for ContinuousOptions {
 /// **Loss.** After the loss of the machine a restore gives the newest complete backup. Each backup has all writes that were
 /// acknowledged before it began. So with `D` the time of the longest backup, and `D` below the interval, all writes of more than
 /// interval + `D` ago are there. A failed backup adds its own time and the wait behind it. [`ContinuousStats::behind`]
-/// tells at each moment how old the newest write can be that is lost. A cache that writes back holds newer values in memory: flush it as often as
+/// bounds the age of the oldest write to the log that would be lost now. A cache that writes back holds newer values in memory: flush it as often as
 /// they may be lost.
 ///
 /// ```
@@ -136,16 +136,16 @@ impl ContinuousArchive {
     /// Backs the tier up at the interval, prunes, and goes on after failures, until [`stop`](Self::stop) is called. Then it makes a
     /// last backup.
     ///
-    /// It makes no backup where nothing was written to the log since the newest one, and nobody took a number of the prefix. The first one is
+    /// It makes no backup where nothing was written to the log since the newest one, and no other process backed up or pruned under the prefix. The first one is
     /// made in any case.
     ///
     /// # Errors
-    /// The error of the last backup. Before that it ends only where a further try is in vain: with
+    /// The error of the last backup. It ends earlier only where no further try can succeed: with
     /// [`TierError::Closed`], [`ArchiveError::OtherStore`], or [`ArchiveError::Busy`] where it runs already. Other failures are in the
     /// stats.
     ///
     /// # Bounds
-    /// Each backup has the bounds of [`backup_with`](super::backup_with), and reads the whole tier.
+    /// Each backup has the bounds of [`backup_with`](super::backup_with), and reads every segment that is not free.
     pub async fn run(
         &self,
         handle: &ColdTierHandle,

@@ -20,7 +20,7 @@ pub struct ContinuousStats {
     ///
     /// It is counted from the sync in front of that backup, or from the last look at the tier that found nothing new.
     pub behind: Option<Duration>,
-    /// Bytes that were written to the log since that moment, by clients and for them; `None` before the first backup of this process.
+    /// Bytes that were written to the log since that moment, those of compaction included; `None` before the first backup of this process.
     pub unsaved_bytes: Option<u64>,
     /// Backups that were made.
     pub backups: u64,
@@ -28,7 +28,7 @@ pub struct ContinuousStats {
     pub unchanged: u64,
     /// Backups that failed.
     pub failures: u64,
-    /// Those since the newest backup.
+    /// Those since the last backup, or since the last look that found nothing new.
     pub failures_in_a_row: u32,
     /// Backups that prunes deleted.
     pub pruned_backups: u64,
@@ -40,7 +40,7 @@ pub struct ContinuousStats {
     pub uploaded_objects: u64,
     /// Bytes of these, and of manifests.
     pub uploaded_bytes: u64,
-    /// How long the newest backup of this process took.
+    /// How long the newest backup of this process took; zero before the first.
     pub newest_took: Duration,
     /// How far the backup is that is under way.
     pub under_way: Option<BackupState>,

@@ -24,7 +24,7 @@ pub struct BackupProgress {
     begun_ms: AtomicU64,
 }
 
-/// How far a backup is. All is zero before it holds its segments.
+/// How far a backup is. The totals of an attempt are zero until it holds its segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct BackupState {
@@ -61,7 +61,7 @@ impl BackupProgress {
         }
     }
 
-    /// Reads the counts, each for itself.
+    /// Reads the counts one after the other, so they may be of different moments.
     #[must_use]
     pub fn snapshot(&self) -> BackupState {
         BackupState {
