@@ -191,8 +191,9 @@ impl Admission {
             if is_enough || look.is_idle {
                 let reserve = |bytes| self.budget.reserve_write(bytes, look.pending_bytes_max);
                 let has_given = lines.grant(spare, reserve, woken);
-                // Short writes that arrive would take the bytes for which a long one waits.
-                self.is_open.store(has_given, Ordering::SeqCst);
+                // Short writes that arrive would take the bytes for which a long one waits. Where the worker is idle it has none to
+                // give, and a remove that arrives may free what a full log lacks.
+                self.is_open.store(has_given || look.is_idle, Ordering::SeqCst);
             }
             lines.ring(look.is_changed, look.enough_for, woken);
         });

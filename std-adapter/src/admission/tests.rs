@@ -178,6 +178,9 @@ fn short_writes_that_arrive_pass_no_long_one_that_waits() {
     admission.budget.change_bytes(0, 1);
     look(&admission, false);
     assert_eq!(admission.turn(true, 100), Turn::Behind(Line::Permit(100)), "they would take its bytes");
+    look(&admission, true);
+    assert_eq!(admission.turn(false, 100), Turn::Try { has_permit: false }, "nothing else gives bytes");
+    admission.shut();
     admission.budget.change_bytes(1, 0);
     look(&admission, false);
     assert_eq!(waiting.turn(true, 1 << 20), Turn::Try { has_permit: true });

@@ -92,11 +92,11 @@ pub struct Verified {
     pub objects: u64,
     /// Bytes of these.
     pub bytes: u64,
-    /// Manifests and objects that were read and are not as they were uploaded, for [`delete_damaged`](super::delete_damaged).
+    /// Manifests and objects that are not as they were uploaded, or are missing, for [`delete_damaged`](super::delete_damaged).
     pub(super) damaged: Vec<DamagedObject>,
 }
 
-/// An object that was read, and is not as it was uploaded.
+/// An object that is not as it was uploaded, or is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum DamagedObject {
     Manifest(u64),
@@ -154,7 +154,7 @@ pub async fn verify(store: &dyn ObjectStore, prefix: &Path) -> Result<Verified, 
                 Err(error @ ArchiveError::Store(_)) => return Err(error),
                 Err(error) => {
                     let found = DamagedObject::Segment(path, object.clone());
-                    if matches!(error, ArchiveError::Damaged { .. }) && !verified.damaged.contains(&found) {
+                    if !verified.damaged.contains(&found) {
                         verified.damaged.push(found);
                     }
                     damage(error);

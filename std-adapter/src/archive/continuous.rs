@@ -23,11 +23,14 @@ use crate::api::ColdTierHandle;
 use crate::clock::SystemClock;
 use crate::errors::TierError;
 
+/// The shortest wait after a failure, and between two looks at a tier.
+const WAIT_MIN: Duration = Duration::from_millis(100);
+
 /// How often a [`ContinuousArchive`] backs up, and how many backups it keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ContinuousOptions {
-    /// The time from the begin of a backup to that of the next, 60 s by default. A backup that takes longer is followed at once.
+    /// The time from the begin of a backup to that of the next, 60 s by default, and 100 ms at least. A backup that takes longer is followed at once.
     pub every: Duration,
     /// Prunes keep so many of the newest backups; they run once there are a quarter more, rounded up. `None` never prunes. 24 by default.
     pub keep: Option<NonZeroUsize>,
@@ -167,7 +170,7 @@ impl ContinuousArchive {
             self.end_backup();
             match done {
                 Ok(()) if is_last => return Ok(()),
-                Ok(()) => due = begun.saturating_add(options.every),
+                Ok(()) => due = begun.saturating_add(options.every.max(WAIT_MIN)),
                 Err(error) => {
                     let failures = self.state.lock().fail(&error);
                     tracing::warn!(%error, failures, "a backup failed");
@@ -284,7 +287,7 @@ impl ContinuousOptions {
     /// The wait after so many failures in a row.
     fn wait_after(&self, failures: u32) -> Duration {
         let doubled = 2u32.saturating_pow(failures.saturating_sub(1));
-        self.retry.saturating_mul(doubled).min(self.every)
+        self.retry.saturating_mul(doubled).min(self.every).max(WAIT_MIN)
     }
 }
 

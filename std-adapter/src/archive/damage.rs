@@ -28,7 +28,7 @@ pub struct DeletedDamage {
 /// Deletes the damaged objects and manifests that a [`verify`](super::verify) found. The next backup uploads these segments again, if the
 /// tier still has them.
 ///
-/// Each one is read again before. It stays where it is sound now, since a medium may have failed for a moment. Backups that need a deleted
+/// Each one is read again before. One that is missing counts as deleted, and one stays where it is sound now, since a medium may have failed for a moment. Backups that need a deleted
 /// object can't be restored, neither before nor after. A manifest of a later version stays.
 ///
 /// A backup may be under way, also in another process, and count on a deleted object: then it begins again. One that was listed
@@ -54,8 +54,9 @@ pub async fn delete_damaged(
                     deleted.manifests += 1;
                 }
             }
-            DamagedObject::Segment(path, object) => {
-                if is_damaged(fetch(store, path, object).await)? {
+            DamagedObject::Segment(path, object) => match fetch(store, path, object).await {
+                Ok(_) => {}
+                Err(ArchiveError::Damaged { .. }) => {
                     match store.delete(path).await {
                         Ok(()) => deleted.objects += 1,
                         Err(object_store::Error::NotFound { .. }) => {}
@@ -63,7 +64,10 @@ pub async fn delete_damaged(
                     }
                     gone.insert(path);
                 }
-            }
+                // An earlier call deleted it, and may have ended before it took a number.
+                Err(ArchiveError::Missing { .. }) => drop(gone.insert(path)),
+                Err(error) => return Err(error),
+            },
         }
     }
     if gone.is_empty() {

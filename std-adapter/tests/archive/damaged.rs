@@ -60,6 +60,22 @@ fn damaged_object_is_uploaded_again_once_it_is_deleted() {
 }
 
 #[test]
+fn deletion_that_took_no_number_is_ended_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tier, store) = (open(dir.path(), "t"), InMemory::new());
+    put_all(&tier, 0..300, 0);
+    block_on(archive::backup(&tier.handle(), &store, &prefix())).unwrap();
+    // The first one was killed here.
+    block_on(store.delete(&objects(&store, "/segments/")[0])).unwrap();
+    let deleted = block_on(archive::delete_damaged(&store, &prefix(), &verify(&store))).unwrap();
+    assert_eq!((deleted.objects, deleted.backups), (0, vec![1]));
+    // A backup that listed the object before can't take number 2.
+    assert_eq!(objects(&store, "/manifests/").len(), 2);
+    let third = block_on(archive::backup(&tier.handle(), &store, &prefix())).unwrap();
+    assert_eq!((third.number, sound(&store)), (3, vec![3]));
+}
+
+#[test]
 fn damaged_manifest_that_is_deleted_lets_prunes_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let (tier, store) = (open(dir.path(), "t"), InMemory::new());
