@@ -196,10 +196,11 @@ pub(crate) fn pools() -> (AllocationManager, PoolCoordinator) {
     AllocationManager::new(&PoolConfig::builder().capacity_bytes(4 << 20).build().unwrap()).unwrap()
 }
 
-/// The files of a tier once its workers have nothing to do.
+/// The files of a tier once its workers have nothing to do. By `LOCK` an open would know that they are a copy of an open tier.
 fn at_rest(folder: &Path) -> Files {
     let read = || -> Files {
         let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+        let entries = entries.filter(|entry| entry.file_name() != "LOCK");
         let file =
             |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
         entries.map(file).collect()
