@@ -65,7 +65,9 @@ pub async fn delete_damaged(
                     gone.insert(path);
                 }
                 // An earlier call deleted it, and may have ended before it took a number.
-                Err(ArchiveError::Missing { .. }) => drop(gone.insert(path)),
+                Err(ArchiveError::Missing { .. }) => {
+                    gone.insert(path);
+                }
                 Err(error) => return Err(error),
             },
         }
