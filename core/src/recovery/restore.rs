@@ -326,12 +326,7 @@ impl Restore {
         let is_kept = is_unread || self.lacks_places;
         let used = records_end.saturating_sub(log.layout.geometry().records_at());
         let has_footers = log.layout.config().has_footers;
-        // Its records may tie with live ones in a later segment.
-        let newest = log.segments.iter().map(|segment| segment.sequence).max();
-        let may_tie = log.keeps_one_free() && newest > Some(log.segments.get(self.segment).sequence);
-        let has_known = self.restored.records > self.restored.rescued_records;
         let segment = log.segment(self.segment);
-        segment.set_relocated(segment.is_relocated() || may_tie && has_known);
         segment.set_used_bytes(used.max(self.used_bytes));
         segment.set(Flag::Footer, scanner.has_footer);
         segment.set_unread(is_kept);

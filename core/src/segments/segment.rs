@@ -159,15 +159,8 @@ impl Segment {
 
     /// Changes what it is.
     pub(super) fn set_state(&mut self, state: SegmentState) {
-        // What a mount found out about copies that tie does not outlast the choice of a victim: those that the machine itself relocates
-        // are noted anew. Without a victim nothing was relocated.
-        let keeps_relocated = self.state() == SegmentState::Victim || self.state().is_emptied();
-        if state == SegmentState::Victim {
-            self.set_relocated(false);
-        }
         if state.is_emptied() != self.state().is_emptied() {
-            self.late = 0;
-            self.late_high = if keeps_relocated { self.late_high & RELOCATED } else { 0 };
+            (self.late, self.late_high) = (0, self.late_high & RELOCATED);
         }
         self.used.set_high(state as u32);
     }
