@@ -13,21 +13,10 @@ use std::process::{Command, ExitCode};
 
 use clap::Parser;
 
-use self::measuring::{CLIENTS, Row, Server, VALUE_BYTES, free_port, median, serve_or};
+use self::measuring::{
+    CLIENTS, KEYS, Measuring, PIPELINES, Row, Server, VALUE_BYTES, free_port, median, serve_or,
+};
 
-/// The service beside redis-server.
-#[derive(Debug, Parser)]
-struct Measuring {
-    /// Rounds; each figure is the median of them.
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
-    /// Requests of a run, times the commands in a pipeline up to four.
-    #[arg(long, default_value_t = 100_000)]
-    requests: u64,
-}
-
-const KEYS: &str = "10000";
-const PIPELINES: [u64; 2] = [1, 16];
 /// The memory of the service in the last row, in MiB, and the keys that take four times as much.
 const SMALL_MEMORY_MIB: u64 = 64;
 const MANY_KEYS: u64 = 4 * SMALL_MEMORY_MIB * 1_024;
@@ -63,7 +52,7 @@ fn measure(options: &Measuring) -> Result<(), Box<dyn Error>> {
         "", "service k/s (p99 ms)", "redis k/s (p99 ms)", "ratio", "p99"
     );
     for pipeline in PIPELINES {
-        let requests = options.requests * pipeline.min(4);
+        let requests = options.requests_of(pipeline);
         let mut rounds: [[Vec<Row>; 2]; 2] = Default::default();
         for _ in 0..options.rounds {
             for (server, [sets, gets]) in [&service, &redis].into_iter().zip(&mut rounds) {

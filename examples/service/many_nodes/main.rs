@@ -13,22 +13,11 @@ use std::time::Instant;
 
 use clap::Parser;
 
-use self::measuring::{CLIENTS, Row, Server, VALUE_BYTES, free_port, median, serve_or};
+use self::measuring::{
+    CLIENTS, KEYS, Measuring, PIPELINES, Row, Server, VALUE_BYTES, free_port, median, serve_or,
+};
 
-/// Services behind a proxy.
-#[derive(Debug, Parser)]
-struct Measuring {
-    /// Rounds; each figure is the median of them
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
-    /// Requests of a run, times the commands in a pipeline up to four
-    #[arg(long, default_value_t = 100_000)]
-    requests: u64,
-}
-
-const KEYS: &str = "10000";
 const NODES_MAX: usize = 3;
-const PIPELINES: [u64; 2] = [1, 16];
 /// Linux counts the times of `/proc` in hundredths of a second.
 const TICKS_PER_S: f64 = 100.0;
 
@@ -85,7 +74,7 @@ fn row(
     proxy: Option<&Server>,
 ) -> Result<(), Box<dyn Error>> {
     for pipeline in PIPELINES {
-        let requests = options.requests * pipeline.min(4);
+        let requests = options.requests_of(pipeline);
         let (begun, before) = (Instant::now(), CpuTimes::now(services, proxy)?);
         let (mut sets, mut gets): (Vec<Row>, Vec<Row>) = Default::default();
         for _ in 0..options.rounds {

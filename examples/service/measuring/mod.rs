@@ -7,14 +7,35 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use clap::Parser as _;
+use clap::Parser;
 use coldpress_service::{Options, run};
 
 /// Could not be carried out.
 const FAILED: u8 = 2;
 pub(crate) const CLIENTS: &str = "50";
 pub(crate) const VALUE_BYTES: u64 = 1_024;
+pub(crate) const KEYS: &str = "10000";
+/// Commands that a client sends at once.
+pub(crate) const PIPELINES: [u64; 2] = [1, 16];
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Measures by `redis-benchmark`.
+#[derive(Debug, Parser)]
+pub(crate) struct Measuring {
+    /// Rounds; each figure is the median of them
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Requests of a run, times the commands in a pipeline up to four
+    #[arg(long, default_value_t = 100_000)]
+    requests: u64,
+}
+
+impl Measuring {
+    /// The requests of a run with such a pipeline.
+    pub(crate) fn requests_of(&self, pipeline: u64) -> u64 {
+        self.requests * pipeline.min(4)
+    }
+}
 
 /// Runs this program as a service, where its first argument is `serve`; else measures.
 pub(crate) fn serve_or(measure: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {

@@ -7,7 +7,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use super::error::ArchiveError;
 use super::manifest::{Manifest, SegmentObject, digest};
-use super::slots::{BackupSlots, manifest_path, object_path, read};
+use super::slots::{BackupSlots, manifest_path, object_path, read, read_whole};
 
 /// A backup, as its manifest describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,7 +182,7 @@ pub(super) async fn fetch(
     path: &Path,
     object: &SegmentObject,
 ) -> Result<Vec<u8>, ArchiveError> {
-    let bytes = Vec::from(store.get(path).await?.bytes().await?);
+    let bytes = read_whole(store, path).await?;
     if bytes.len() as u64 != object.bytes || digest(&bytes) != object.digest {
         return Err(ArchiveError::Damaged { object: path.to_string() });
     }

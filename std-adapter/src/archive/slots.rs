@@ -130,31 +130,27 @@ pub(super) async fn claim(
 ) -> Result<SlotClaim, ArchiveError> {
     let path = manifest_path(prefix, number);
     let options = PutOptions::from(PutMode::Create);
-    match store.put_opts(&path, manifest.clone().into(), options).await {
+    let failure = match store.put_opts(&path, manifest.clone().into(), options).await {
         Ok(_) => return Ok(SlotClaim::Mine),
-        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
+        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => None,
         // The put may be done, and its answer lost. A store repeats no conditional put where it can't know. An empty object may be
         // another prune's.
         Err(error) if manifest.is_empty() => return Err(error.into()),
-        Err(error) => {
-            let there = match store.get(&path).await {
-                Ok(found) => found.bytes().await.ok(),
-                Err(_) => None,
-            };
-            return if there.is_some_and(|there| there == manifest) {
-                Ok(SlotClaim::Mine)
-            } else {
-                Err(error.into())
-            };
-        }
+        Err(error) => Some(error),
+    };
+    let there = read_whole(store, &path).await;
+    match (there, failure) {
+        // A manifest has a number drawn at random, so it is this one's, and the answer to its put was lost.
+        (Ok(there), _) if !there.is_empty() && there == manifest => Ok(SlotClaim::Mine),
+        (_, Some(error)) | (Err(error), None) => Err(error.into()),
+        (Ok(there), None) if there.is_empty() => Ok(SlotClaim::Prunes),
+        (Ok(_), None) => Ok(SlotClaim::Others),
     }
-    let there = store.get(&path).await?.bytes().await?;
-    Ok(match there.len() {
-        0 => SlotClaim::Prunes,
-        // The answer to a put was lost, and the store tried again. A manifest has a number drawn at random.
-        _ if there == manifest => SlotClaim::Mine,
-        _ => SlotClaim::Others,
-    })
+}
+
+/// Reads an object.
+pub(super) async fn read_whole(store: &dyn ObjectStore, path: &Path) -> object_store::Result<Vec<u8>> {
+    Ok(store.get(path).await?.bytes().await?.into())
 }
 
 /// Reads a manifest.
@@ -164,7 +160,7 @@ pub(super) async fn read(
     number: u64,
 ) -> Result<Manifest, ArchiveError> {
     let path = manifest_path(prefix, number);
-    let bytes = store.get(&path).await?.bytes().await?;
+    let bytes = read_whole(store, &path).await?;
     if bytes.is_empty() {
         return Err(ArchiveError::NoBackup);
     }

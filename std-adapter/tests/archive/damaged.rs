@@ -1,5 +1,6 @@
 //! Damage of an archive, and the way out of it.
 
+use coldpress_std::ColdTier;
 use coldpress_std::archive::object_store::memory::InMemory;
 use coldpress_std::archive::object_store::path::Path;
 use coldpress_std::archive::object_store::{ObjectStore, ObjectStoreExt as _};
@@ -31,6 +32,17 @@ fn verify(store: &dyn ObjectStore) -> Verified {
 
 fn sound(store: &dyn ObjectStore) -> Vec<u64> {
     verify(store).sound.iter().map(|listed| listed.number).collect()
+}
+
+/// A tier with one backup, of which an object is damaged.
+fn with_damage() -> (tempfile::TempDir, ColdTier, &'static Doubtful) {
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), "t");
+    let store: &'static Doubtful = Box::leak(Box::new(Doubtful::new()));
+    put_all(&tier, 0..300, 0);
+    block_on(archive::backup(&tier.handle(), store, &prefix())).unwrap();
+    flip(&store.inner, &objects(&store.inner, "/segments/")[0]);
+    (dir, tier, store)
 }
 
 #[test]
@@ -112,12 +124,7 @@ fn object_that_is_sound_at_the_second_read_stays() {
 #[test]
 fn damage_deleted_at_any_operation_of_a_backup_is_not_in_it() {
     for n in 0.. {
-        let dir = tempfile::tempdir().unwrap();
-        let tier = open(dir.path(), "t");
-        let store: &'static Doubtful = Box::leak(Box::new(Doubtful::new()));
-        put_all(&tier, 0..300, 0);
-        block_on(archive::backup(&tier.handle(), store, &prefix())).unwrap();
-        flip(&store.inner, &objects(&store.inner, "/segments/")[0]);
+        let (_dir, tier, store) = with_damage();
         put_all(&tier, 0..10, 1);
         store.call_at(n, move || {
             let deleted = block_on(archive::delete_damaged(&store.inner, &prefix(), &verify(&store.inner)));
@@ -138,12 +145,7 @@ fn damage_deleted_at_any_operation_of_a_backup_is_not_in_it() {
 fn backup_at_any_operation_of_a_deletion_is_sound_or_named() {
     let mut seen = [0; 2];
     for n in 0.. {
-        let dir = tempfile::tempdir().unwrap();
-        let tier = open(dir.path(), "t");
-        let store: &'static Doubtful = Box::leak(Box::new(Doubtful::new()));
-        put_all(&tier, 0..300, 0);
-        block_on(archive::backup(&tier.handle(), store, &prefix())).unwrap();
-        flip(&store.inner, &objects(&store.inner, "/segments/")[0]);
+        let (_dir, tier, store) = with_damage();
         let (verified, handle) = (verify(store), tier.handle());
         store.call_at(n, move || {
             block_on(archive::backup(&handle, &store.inner, &prefix())).unwrap();

@@ -14,6 +14,11 @@ fn metric(service: &Started, name: &str) -> Option<f64> {
     line.split(' ').nth(1)?.parse().ok()
 }
 
+/// Starts a service with an archive.
+fn archived(dir: &Path, url: &str, options: &[&str]) -> Started {
+    Started::with(&[&["--dir", dir.to_str().unwrap(), "--archive", url], options].concat())
+}
+
 /// Restores the newest backup, and starts a service on it.
 fn restored(url: &str, dir: &Path) -> Started {
     let location = ArchiveLocation::from_url(url).unwrap();
@@ -28,19 +33,8 @@ fn restored(url: &str, dir: &Path) -> Started {
 fn killed_service_has_in_its_archive_all_before_a_backup() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("file://{}/archive", dir.path().display());
-    let path = dir.path().join("data");
-    let service = Started::with(&[
-        "--dir",
-        path.to_str().unwrap(),
-        "--archive",
-        &url,
-        "--archive-every",
-        "100ms",
-        "--archive-keep",
-        "2",
-        "--sync-every",
-        "50ms",
-    ]);
+    let options = ["--archive-every", "100ms", "--archive-keep", "2", "--sync-every", "50ms"];
+    let service = archived(&dir.path().join("data"), &url, &options);
     let mut client = service.client();
     for round in 0..3 {
         for key in 0..100 {
@@ -77,17 +71,8 @@ fn killed_service_has_in_its_archive_all_before_a_backup() {
 fn orderly_end_makes_a_last_backup() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("file://{}/archive", dir.path().display());
-    let path = dir.path().join("data");
-    let service = Started::with(&[
-        "--dir",
-        path.to_str().unwrap(),
-        "--archive",
-        &url,
-        "--archive-every",
-        "10m",
-        "--archive-bandwidth",
-        "64m",
-    ]);
+    let options = ["--archive-every", "10m", "--archive-bandwidth", "64m"];
+    let service = archived(&dir.path().join("data"), &url, &options);
     wait_for("the first backup", || metric(&service, "coldpress_service_archive_backups_total") == Some(1.0));
     let mut client = service.client();
     for key in 0..100 {
