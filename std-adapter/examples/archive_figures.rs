@@ -1,6 +1,7 @@
 //! Measures backups: speed beside a copy of the file, bytes for few changed keys, restores, and puts of clients meanwhile.
 
 use core::error::Error;
+use core::num::NonZeroU64;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
@@ -9,13 +10,18 @@ use std::time::Instant;
 
 use coldpress_std::archive::object_store::local::LocalFileSystem;
 use coldpress_std::archive::object_store::path::Path;
-use coldpress_std::archive::{self, RestorePoint};
+use coldpress_std::archive::{
+    self, BackupOptions, ContinuousArchive, ContinuousOptions, ContinuousStats, RestorePoint,
+};
 use coldpress_std::pool::{AllocationManager, PoolConfig};
 use coldpress_std::{CodecId, ColdTier, ColdTierConfig};
 
 const KEYS: u64 = 400_000;
 const VALUE_BYTES: usize = 1024;
 const CAPACITY_BYTES: u64 = 1 << 30;
+/// How long clients put beside backups.
+const BESIDE: Duration = Duration::from_secs(5);
+const CONTINUOUS: &str = "continuous";
 
 fn value(key: u64, version: u64) -> Vec<u8> {
     let mut state = (key << 20 | version).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -69,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         tier.put(&key.to_le_bytes(), &value(key, u64::MAX >> 30))?;
     }
     tier.flush()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let runtime = runtime()?;
     let backup = || -> Result<_, Box<dyn Error>> {
         let begun = Instant::now();
         let made = runtime.block_on(archive::backup(&tier.handle(), &store, &prefix))?;
@@ -100,38 +106,95 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("restore: {per_gib:.2} s per GiB");
 
     let alone = Instant::now();
-    let idle = clients(&tier, || alone.elapsed() > Duration::from_secs(5))?;
-    let is_over = AtomicBool::new(false);
-    let (beside, backups) = std::thread::scope(|scope| {
-        let (handle, store, is_over) = (tier.handle(), &store, &is_over);
-        let backups = scope.spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string());
-            let begun = Instant::now();
-            let mut backups = 0;
-            while begun.elapsed() < Duration::from_secs(5) {
-                // A prefix of its own, so that everything is uploaded.
-                let prefix = Path::from(format!("beside-{backups}"));
-                let made = runtime.as_ref().map_err(Clone::clone).and_then(|runtime| {
-                    runtime
-                        .block_on(archive::backup(&handle, store, &prefix))
-                        .map_err(|error| error.to_string())
-                });
-                if let Err(error) = made {
-                    is_over.store(true, Relaxed);
-                    return Err(error);
-                }
-                backups += 1;
-            }
-            is_over.store(true, Relaxed);
-            Ok(backups)
-        });
-        let beside = clients(&tier, || is_over.load(Relaxed));
-        (beside, backups.join())
-    });
-    let backups = backups.map_err(|_| "the thread of the backups panicked")??;
+    let idle = clients(&tier, || alone.elapsed() > BESIDE)?;
     println!("puts without a backup: p50, p99, longest: {idle:?} µs");
-    println!("puts beside {backups} full backups one after the other: {:?} µs", beside?);
+    for limit in [None, NonZeroU64::new(64 << 20), NonZeroU64::new(16 << 20)] {
+        let (beside, backups) = beside_full_backups(&tier, &store, limit)?;
+        let limit =
+            limit.map_or_else(|| "no limit".into(), |limit| format!("{} MiB/s at most", limit.get() >> 20));
+        println!("puts beside {backups} full backups one after the other, {limit}: {beside:?} µs");
+    }
+    let (beside, stats) = beside_continuous(&tier, &store)?;
+    println!(
+        "puts beside {} continuous backups, one each second, of which each read {} MiB: {beside:?} µs",
+        stats.backups,
+        (stats.read_bytes / stats.backups.max(1)) >> 20
+    );
     tier.close()?;
     Ok(())
+}
+
+/// Puts while full backups follow each other, each under a prefix of its own, so that everything is uploaded. Returns how many
+/// there were.
+fn beside_full_backups(
+    tier: &ColdTier,
+    store: &LocalFileSystem,
+    upload_bytes_per_s: Option<NonZeroU64>,
+) -> Result<([u128; 3], u32), Box<dyn Error>> {
+    let is_over = AtomicBool::new(false);
+    let (handle, is_over) = (tier.handle(), &is_over);
+    std::thread::scope(|scope| {
+        let backups = scope.spawn(move || {
+            let _over = Over(is_over);
+            let runtime = runtime()?;
+            let begun = Instant::now();
+            let mut backups = 0;
+            while begun.elapsed() < BESIDE {
+                let limit = upload_bytes_per_s.map_or(0, NonZeroU64::get);
+                let prefix = Path::from(format!("beside-{limit}-{backups}"));
+                let mut options = BackupOptions::default();
+                options.upload_bytes_per_s = upload_bytes_per_s;
+                runtime
+                    .block_on(archive::backup_with(&handle, store, &prefix, options))
+                    .map_err(|error| error.to_string())?;
+                backups += 1;
+            }
+            Ok::<_, String>(backups)
+        });
+        let times = clients(tier, || is_over.load(Relaxed))?;
+        Ok((times, backups.join().map_err(|_| "the thread of the backups panicked")??))
+    })
+}
+
+/// Puts while a continuous archive backs up each second. Its first backup, which reads everything, comes before.
+fn beside_continuous(
+    tier: &ColdTier,
+    store: &LocalFileSystem,
+) -> Result<([u128; 3], ContinuousStats), Box<dyn Error>> {
+    let archive = &ContinuousArchive::new();
+    let handle = tier.handle();
+    std::thread::scope(|scope| {
+        let run = scope.spawn(move || {
+            let mut options = ContinuousOptions::default();
+            options.every = Duration::from_secs(1);
+            let prefix = Path::from(CONTINUOUS);
+            let run = archive.run(&handle, store, &prefix, options);
+            runtime()?.block_on(run).map_err(|error| error.to_string())
+        });
+        while archive.stats().backups == 0 && !run.is_finished() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let first = archive.stats();
+        let begun = Instant::now();
+        let times = clients(tier, || begun.elapsed() > BESIDE || run.is_finished());
+        let mut stats = archive.stats();
+        archive.stop();
+        run.join().map_err(|_| "the thread of the backups panicked")??;
+        stats.backups -= first.backups;
+        stats.read_bytes -= first.read_bytes;
+        Ok((times?, stats))
+    })
+}
+
+/// Tells that the backups are over, also where one fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())
 }

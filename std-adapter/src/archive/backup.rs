@@ -6,7 +6,8 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::error::ArchiveError;
-use super::manifest::{ArchivedSegment, Manifest, SegmentContent};
+use super::known::KnownSegments;
+use super::manifest::{ArchivedSegment, Manifest, SegmentContent, SegmentObject};
 use super::progress::BackupProgress;
 use super::slots::{BackupSlots, SlotClaim, claim};
 use super::timer::ArchiveTimer;
@@ -14,7 +15,7 @@ use super::uploads::{StoredObjects, UploadPace, Uploads};
 use crate::api::{ColdTierHandle, HeldTier};
 use crate::clock::SystemClock;
 use crate::storage::PackedSegment;
-use crate::worker::{HoldLost, TakenSegment};
+use crate::worker::{HeldSegment, HoldLost, TakenSegment};
 
 /// The limits of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,10 +55,20 @@ pub struct Backup {
     pub reused_objects: u64,
     /// Bytes of these.
     pub reused_bytes: u64,
+    /// Bytes of segments that it read, in all attempts.
+    pub read_bytes: u64,
     /// Bytes of its manifest.
     pub manifest_bytes: u64,
     /// How often it began.
     pub attempts: u32,
+}
+
+impl Backup {
+    /// Notes an object that was there.
+    const fn reuse(&mut self, object: &SegmentObject) {
+        self.reused_objects += 1;
+        self.reused_bytes += object.bytes;
+    }
 }
 
 /// The surroundings of a backup: where it counts, and its time.
@@ -116,103 +127,113 @@ pub async fn backup_watched(
     options: BackupOptions,
     watch: BackupWatch<'_>,
 ) -> Result<Backup, ArchiveError> {
-    backup_from(handle, store, prefix, options, watch, 0).await
+    BackupJob { handle, store, prefix, options, watch, from: 0 }.run(&mut KnownSegments::default()).await
 }
 
-/// As [`backup_watched`], where no backup has a number below `from`.
-pub(super) async fn backup_from(
-    handle: &ColdTierHandle,
-    store: &dyn ObjectStore,
-    prefix: &Path,
-    options: BackupOptions,
-    watch: BackupWatch<'_>,
-    from: u64,
-) -> Result<Backup, ArchiveError> {
-    watch.progress.begin();
-    let mut made = Backup::default();
-    loop {
-        made.attempts += 1;
-        let failure = match attempt(handle, store, prefix, options, watch, from, &mut made).await {
-            Ok(SlotClaim::Mine) => {
-                let state = watch.progress.snapshot();
-                (made.uploaded_objects, made.uploaded_bytes) = (state.uploaded_objects, state.uploaded_bytes);
-                return Ok(made);
-            }
-            Ok(SlotClaim::Others) => return Err(ArchiveError::SecondWriter { number: made.number }),
-            Ok(SlotClaim::Prunes) => ArchiveError::SecondWriter { number: made.number },
-            Err(error @ ArchiveError::Overrun { .. }) => error,
-            Err(error) => return Err(error),
-        };
-        if made.attempts >= options.attempts {
-            return Err(failure);
-        }
-        tracing::debug!(%failure, "the backup begins again");
-    }
+/// A backup to be made.
+pub(super) struct BackupJob<'a> {
+    pub(super) handle: &'a ColdTierHandle,
+    pub(super) store: &'a dyn ObjectStore,
+    pub(super) prefix: &'a Path,
+    pub(super) options: BackupOptions,
+    pub(super) watch: BackupWatch<'a>,
+    /// No backup has a lower number than this.
+    pub(super) from: u64,
 }
 
-async fn attempt(
-    handle: &ColdTierHandle,
-    store: &dyn ObjectStore,
-    prefix: &Path,
-    options: BackupOptions,
-    watch: BackupWatch<'_>,
-    from: u64,
-    made: &mut Backup,
-) -> Result<SlotClaim, ArchiveError> {
-    let BackupWatch { progress, timer } = watch;
-    let tier = handle.identity()?;
-    let slots = BackupSlots::list_from(store, prefix, from).await?;
-    made.number = slots.next();
-    let stored = StoredObjects::list(store, prefix, &slots, tier.store_id).await?;
-    progress.begin_attempt(timer.now());
-    handle.flush_async().await?;
-    let held = handle.hold_async(options.held_bytes_max).await?.ok_or(ArchiveError::Busy)?;
-    made.taken_s = u64::from(timer.wall_s());
-    (made.reused_objects, made.reused_bytes) = (0, 0);
-    let all = held.parts.iter().flatten();
-    progress.hold(all.clone().count() as u64, all.map(|at| u64::from(at.bytes)).sum());
-    let nonce = getrandom::u64().unwrap_or(made.taken_s);
-    let mut manifest = Manifest::new(made.number, nonce, made.taken_s, tier);
-    let mut uploads = Uploads::new(
-        store,
-        timer,
-        progress,
-        options.uploads_max,
-        UploadPace::new(options.upload_bytes_per_s),
-    );
-    for (part, segments) in (0..).zip(&held.parts) {
-        let mut archived = Vec::new();
-        for (segment, at) in (0..).zip(segments) {
-            let packed = take(&held, part, segment, at.bytes, options).await?;
-            let read_bytes = u64::from(at.bytes);
-            let entry = ArchivedSegment::of(segment, at.sequence, made.number, &packed);
-            let Some(mut entry) = entry else {
-                progress.finish_segment(read_bytes);
-                continue;
-            };
-            if let SegmentContent::Object(object) = &entry.content {
-                let (object, path, is_there) = stored.place(prefix, manifest.store_id, part, &entry, object);
-                if is_there {
-                    made.reused_objects += 1;
-                    made.reused_bytes += object.bytes;
-                    progress.finish_segment(read_bytes);
-                } else {
-                    uploads.add(path, packed.bytes, read_bytes).await?;
+impl BackupJob<'_> {
+    /// Makes it. It reads no segment that is known and did not change since.
+    pub(super) async fn run(&self, known: &mut KnownSegments) -> Result<Backup, ArchiveError> {
+        self.watch.progress.begin();
+        let mut made = Backup::default();
+        loop {
+            made.attempts += 1;
+            let failure = match self.attempt(known, &mut made).await {
+                Ok(SlotClaim::Mine) => {
+                    let state = self.watch.progress.snapshot();
+                    (made.uploaded_objects, made.uploaded_bytes) =
+                        (state.uploaded_objects, state.uploaded_bytes);
+                    return Ok(made);
                 }
-                entry.content = SegmentContent::Object(object);
-            } else {
-                progress.finish_segment(read_bytes);
+                Ok(SlotClaim::Others) => return Err(ArchiveError::SecondWriter { number: made.number }),
+                Ok(SlotClaim::Prunes) => ArchiveError::SecondWriter { number: made.number },
+                Err(error @ ArchiveError::Overrun { .. }) => error,
+                Err(error) => return Err(error),
+            };
+            if made.attempts >= self.options.attempts {
+                return Err(failure);
             }
-            archived.push(entry);
+            tracing::debug!(%failure, "the backup begins again");
         }
-        manifest.parts.push(archived);
     }
-    drop(held);
-    let bytes = manifest.encode()?;
-    made.manifest_bytes = bytes.len() as u64;
-    uploads.finish(made.manifest_bytes).await?;
-    claim(store, prefix, made.number, bytes).await
+
+    async fn attempt(&self, known: &mut KnownSegments, made: &mut Backup) -> Result<SlotClaim, ArchiveError> {
+        let Self { handle, store, prefix, options, watch: BackupWatch { progress, timer }, from } = *self;
+        let tier = handle.identity()?;
+        let store_id = tier.store_id;
+        let slots = BackupSlots::list_from(store, prefix, from).await?;
+        made.number = slots.next();
+        let stored = StoredObjects::list(store, prefix, &slots, store_id).await?;
+        let placed = known.placed(&stored, prefix, store_id);
+        progress.begin_attempt(timer.now());
+        handle.flush_async().await?;
+        let held = handle.hold_async(options.held_bytes_max, placed.hold()).await?;
+        let held = held.ok_or(ArchiveError::Busy)?;
+        made.taken_s = u64::from(timer.wall_s());
+        (made.reused_objects, made.reused_bytes) = (0, 0);
+        let all = held.parts.iter().flatten();
+        progress.hold(all.clone().count() as u64, all.map(HeldSegment::bytes_to_read).sum());
+        let nonce = getrandom::u64().unwrap_or(made.taken_s);
+        let mut manifest = Manifest::new(made.number, nonce, made.taken_s, tier);
+        let pace = UploadPace::new(options.upload_bytes_per_s);
+        let mut uploads = Uploads::new(store, timer, progress, options.uploads_max, pace);
+        for (part, segments) in (0..).zip(&held.parts) {
+            let mut archived = Vec::new();
+            for (segment, at) in (0..).zip(segments) {
+                let read_bytes = at.bytes_to_read();
+                if !at.is_changed {
+                    let entry = placed.segment(part, segment).cloned();
+                    entry.iter().filter_map(ArchivedSegment::object).for_each(|object| made.reuse(object));
+                    archived.extend(entry);
+                    progress.finish_segment(read_bytes);
+                    continue;
+                }
+                let packed = take(&held, part, segment, at.bytes, options).await?;
+                made.read_bytes += read_bytes;
+                let entry = ArchivedSegment::of(segment, at.sequence, made.number, &packed);
+                let Some(mut entry) = entry else {
+                    progress.finish_segment(read_bytes);
+                    continue;
+                };
+                if let SegmentContent::Object(object) = &entry.content {
+                    let (object, path, is_there) = stored.place(prefix, store_id, part, &entry, object);
+                    if is_there {
+                        made.reuse(&object);
+                        progress.finish_segment(read_bytes);
+                    } else {
+                        uploads.add(path, packed.bytes, read_bytes).await?;
+                    }
+                    entry.content = SegmentContent::Object(object);
+                } else {
+                    progress.finish_segment(read_bytes);
+                }
+                archived.push(entry);
+            }
+            manifest.parts.push(archived);
+        }
+        let hold = held.number;
+        drop(held);
+        let bytes = manifest.encode()?;
+        made.manifest_bytes = bytes.len() as u64;
+        uploads.finish(made.manifest_bytes).await?;
+        let claim = claim(store, prefix, made.number, bytes).await?;
+        if matches!(claim, SlotClaim::Mine) {
+            known.learn(hold, manifest.parts);
+        }
+        Ok(claim)
+    }
 }
+
 /// The bytes of a segment at the moment of the hold.
 async fn take(
     held: &HeldTier,

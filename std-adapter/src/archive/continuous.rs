@@ -12,9 +12,10 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use parking_lot::Mutex;
 
-use super::backup::{BackupOptions, BackupWatch, backup_from};
+use super::backup::{BackupJob, BackupOptions, BackupWatch};
 use super::continuous_stats::{ContinuousState, ContinuousStats, SavedState};
 use super::error::ArchiveError;
+use super::known::KnownSegments;
 use super::progress::BackupProgress;
 use super::prune::prune_from;
 use super::slots::{BackupSlots, read};
@@ -148,7 +149,8 @@ impl ContinuousArchive {
     /// stats.
     ///
     /// # Bounds
-    /// Each backup has the bounds of [`backup_with`](super::backup_with), and reads every segment that is not free.
+    /// The first backup has the bounds of [`backup_with`](super::backup_with). The others read the segments that changed since the backup
+    /// before, and all again where an object of that one is gone. Memory of about 100 bytes a segment stays taken between backups.
     pub async fn run(
         &self,
         handle: &ColdTierHandle,
@@ -162,11 +164,12 @@ impl ContinuousArchive {
         let _running = Running(self);
         self.state.lock().begin(*handle);
         let job = ContinuousJob { handle, store, prefix, options };
+        let mut known = KnownSegments::default();
         let mut due = self.timer.now();
         loop {
             let is_last = self.wait_until(due).await;
             let begun = self.timer.now();
-            let done = self.back_up(&job).await;
+            let done = self.back_up(&job, &mut known).await;
             self.end_backup();
             match done {
                 Ok(()) if is_last => return Ok(()),
@@ -209,7 +212,7 @@ impl ContinuousArchive {
         .await
     }
 
-    async fn back_up(&self, job: &ContinuousJob<'_>) -> Result<(), ArchiveError> {
+    async fn back_up(&self, job: &ContinuousJob<'_>, known: &mut KnownSegments) -> Result<(), ArchiveError> {
         if !self.state.lock().has_looked {
             self.look(job).await?;
         }
@@ -228,8 +231,9 @@ impl ContinuousArchive {
         self.state.lock().is_under_way = true;
         self.progress.begin();
         let watch = BackupWatch { progress: &self.progress, timer: self.timer };
-        let ContinuousJob { handle, store, prefix, options } = job;
-        let made = backup_from(handle, *store, prefix, options.backup, watch, from).await?;
+        let ContinuousJob { handle, store, prefix, options } = *job;
+        let backup = BackupJob { handle, store, prefix, options: options.backup, watch, from };
+        let made = backup.run(known).await?;
         let now = self.timer.now();
         self.state.lock().succeed(&made, written_bytes, self.progress.begun(), begun, now);
         self.end_backup();

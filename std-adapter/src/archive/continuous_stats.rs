@@ -40,6 +40,8 @@ pub struct ContinuousStats {
     pub uploaded_objects: u64,
     /// Bytes of these, and of manifests.
     pub uploaded_bytes: u64,
+    /// Bytes of segments that complete backups read.
+    pub read_bytes: u64,
     /// How long the newest backup of this process took; zero before the first.
     pub newest_took: Duration,
     /// How far the backup is that is under way.
@@ -88,6 +90,7 @@ impl ContinuousState {
             last_error: None,
             uploaded_objects: 0,
             uploaded_bytes: 0,
+            read_bytes: 0,
             newest_took: Duration::ZERO,
             under_way: None,
         };
@@ -153,6 +156,7 @@ impl ContinuousState {
         self.stats.newest_taken_s = Some(made.taken_s);
         self.stats.backups += 1;
         self.stats.uploaded_bytes += made.manifest_bytes;
+        self.stats.read_bytes += made.read_bytes;
         self.stats.newest_took = now.saturating_sub(begun);
         self.behind = Some((moment, Duration::ZERO));
         let (newest, next) = (Some(made.number), made.number.saturating_add(1));

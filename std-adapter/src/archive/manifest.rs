@@ -134,12 +134,12 @@ impl Manifest {
         if manifest.number == number { Ok(manifest) } else { Err(damaged()) }
     }
 
-    /// All segments with an object, and their partitions.
     /// Whether a header of the store was written. Before that each open of the tier chooses another one.
     pub(super) fn has_store(&self) -> bool {
         self.parts.iter().flatten().any(|segment| segment.sequence > 0)
     }
 
+    /// All segments with an object, and their partitions.
     pub(super) fn objects(&self) -> impl Iterator<Item = (u16, &ArchivedSegment, &SegmentObject)> {
         (0..).zip(&self.parts).flat_map(|(part, segments)| {
             segments.iter().filter_map(move |segment| Some((part, segment, segment.object()?)))

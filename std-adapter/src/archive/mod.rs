@@ -40,6 +40,7 @@ mod continuous;
 mod continuous_stats;
 mod damage;
 mod error;
+mod known;
 mod location;
 mod manifest;
 mod progress;

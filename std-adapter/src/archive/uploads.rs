@@ -68,6 +68,19 @@ impl StoredObjects {
         Ok(this)
     }
 
+    /// The object of the newest backup that has the bytes of this segment, and its path.
+    pub(super) fn find(
+        &self,
+        prefix: &Path,
+        store_id: u64,
+        part: u16,
+        entry: &ArchivedSegment,
+    ) -> Option<(SegmentObject, Path)> {
+        let known = self.newest.get(&(part, entry.segment)).filter(|known| known.is_same(entry))?.object()?;
+        let path = object_path(prefix, store_id, part, entry, known);
+        self.is_there(&path, known).then(|| (known.clone(), path))
+    }
+
     /// Chooses the object of a segment: that of the newest backup where it has the same bytes. Returns its path, and whether it is there.
     pub(super) fn place(
         &self,
@@ -77,15 +90,10 @@ impl StoredObjects {
         entry: &ArchivedSegment,
         object: &SegmentObject,
     ) -> (SegmentObject, Path, bool) {
-        let path = |object: &SegmentObject| object_path(prefix, store_id, part, entry, object);
-        let known = self.newest.get(&(part, entry.segment)).filter(|known| known.is_same(entry));
-        if let Some(known) = known.and_then(ArchivedSegment::object) {
-            let path = path(known);
-            if self.is_there(&path, known) {
-                return (known.clone(), path, true);
-            }
+        if let Some((known, path)) = self.find(prefix, store_id, part, entry) {
+            return (known, path, true);
         }
-        let path = path(object);
+        let path = object_path(prefix, store_id, part, entry, object);
         let is_there = self.is_there(&path, object);
         (object.clone(), path, is_there)
     }

@@ -8,6 +8,7 @@
 //! drops it with itself.
 
 use core::convert::Infallible;
+use core::num::NonZeroU64;
 
 use coldpress_core::drive::Action;
 use coldpress_core::segments::SegmentState;
@@ -20,17 +21,19 @@ use crate::storage::{MARKER_BLOCK_BYTES, MediumFailure, PackedSegment, ServiceMe
 
 /// A request of a backup.
 pub(crate) enum HoldRequest {
-    /// Holds all segments, until the other end of `backup` is dropped. One backup holds them at a time.
+    /// Holds all segments, until the other end of `backup` is dropped. One backup holds them at a time. Segments that did not change
+    /// since an earlier hold are known to it, and are not held.
     Begin {
-        number: u64,
+        number: NonZeroU64,
+        since: Option<NonZeroU64>,
         bytes_max: u64,
         backup: Receiver<Infallible>,
         reply: Reply<Option<Vec<HeldSegment>>>,
     },
     /// Takes one, which the backup has read before.
-    Take { number: u64, segment: u32, reply: Reply<TakenSegment> },
+    Take { number: NonZeroU64, segment: u32, reply: Reply<TakenSegment> },
     /// Ends the hold.
-    End { number: u64 },
+    End { number: NonZeroU64 },
 }
 
 /// A segment at the moment of the hold.
@@ -39,6 +42,46 @@ pub(crate) struct HeldSegment {
     pub(crate) sequence: u32,
     /// Its first bytes; the others are blank.
     pub(crate) bytes: u32,
+    /// Whether it may have changed since the earlier hold that the backup knows, or the backup knows none.
+    pub(crate) is_changed: bool,
+}
+
+impl HeldSegment {
+    /// The bytes that a backup reads of it.
+    pub(crate) fn bytes_to_read(&self) -> u64 {
+        if self.is_changed { u64::from(self.bytes) } else { 0 }
+    }
+}
+
+/// The changes of segments between holds. A worker that never held any keeps nothing.
+#[derive(Debug, Default)]
+pub(super) struct SegmentChanges {
+    /// For each segment the newest hold that began before its last change; `None` where none did.
+    after: Vec<Option<NonZeroU64>>,
+    /// The first and the newest hold of this worker.
+    holds: Option<(NonZeroU64, NonZeroU64)>,
+}
+
+impl SegmentChanges {
+    /// A hold begins.
+    fn begin(&mut self, number: NonZeroU64, segments: usize) {
+        self.after.resize(segments, None);
+        let (first, newest) = self.holds.unwrap_or((number, number));
+        self.holds = Some((first.min(number), newest.max(number)));
+    }
+
+    /// A segment is about to change.
+    fn note(&mut self, segment: u32) {
+        if let (Some((_, newest)), Some(after)) = (self.holds, self.after.get_mut(segment as usize)) {
+            *after = Some(newest);
+        }
+    }
+
+    /// Whether a segment may have changed since a hold.
+    fn is_changed(&self, segment: usize, since: NonZeroU64) -> bool {
+        let is_known = self.holds.is_some_and(|(first, _)| first <= since);
+        !is_known || self.after.get(segment).is_none_or(|after| after.is_some_and(|after| after >= since))
+    }
 }
 
 /// The bytes of a segment at the moment of the hold.
@@ -73,7 +116,7 @@ enum Place {
 /// The segments that a backup holds.
 #[derive(Debug)]
 pub(super) struct SegmentHold {
-    number: u64,
+    number: NonZeroU64,
     places: Vec<Place>,
     copied_bytes: u64,
     bytes_max: u64,
@@ -132,9 +175,9 @@ impl SegmentHold {
 impl Worker<'_> {
     pub(super) fn take_hold_request(&mut self, request: HoldRequest) {
         match request {
-            HoldRequest::Begin { number, bytes_max, backup, reply } => {
+            HoldRequest::Begin { number, since, bytes_max, backup, reply } => {
                 let is_free = self.hold.as_ref().is_none_or(SegmentHold::is_over);
-                reply.send(is_free.then(|| self.begin_hold(number, bytes_max, backup)));
+                reply.send(is_free.then(|| self.begin_hold(number, since, bytes_max, backup)));
             }
             HoldRequest::Take { number, segment, reply } => {
                 let hold = self.hold.as_mut().filter(|hold| hold.number == number);
@@ -146,7 +189,13 @@ impl Worker<'_> {
         }
     }
 
-    fn begin_hold(&mut self, number: u64, bytes_max: u64, backup: Receiver<Infallible>) -> Vec<HeldSegment> {
+    fn begin_hold(
+        &mut self,
+        number: NonZeroU64,
+        since: Option<NonZeroU64>,
+        bytes_max: u64,
+        backup: Receiver<Infallible>,
+    ) -> Vec<HeldSegment> {
         let segment_bytes = self.terms.geometry.segment_bytes();
         // A free segment is blank behind its marker.
         let marker_bytes = u32::try_from(MARKER_BLOCK_BYTES).unwrap_or(u32::MAX).min(segment_bytes);
@@ -154,14 +203,20 @@ impl Worker<'_> {
             .tier
             .segments()
             .iter()
-            .map(|segment| HeldSegment {
+            .enumerate()
+            .map(|(nth, segment)| HeldSegment {
                 sequence: segment.sequence.get(),
                 bytes: if segment.state() == SegmentState::Free { marker_bytes } else { segment_bytes },
+                is_changed: since.is_none_or(|since| self.changes.is_changed(nth, since)),
             })
             .collect();
+        self.changes.begin(number, held.len());
+        let place = |held: &HeldSegment| {
+            if held.is_changed { Place::Untouched(held.bytes) } else { Place::Taken }
+        };
         self.hold = Some(SegmentHold {
             number,
-            places: held.iter().map(|held| Place::Untouched(held.bytes)).collect(),
+            places: held.iter().map(place).collect(),
             copied_bytes: 0,
             bytes_max,
             lost: None,
@@ -173,6 +228,7 @@ impl Worker<'_> {
     /// Keeps the bytes that an action is about to change, where a backup needs them.
     pub(super) fn copy_held(&mut self, action: &Action) {
         let (Action::Write { segment, .. } | Action::Erase { segment, .. }) = action else { return };
+        self.changes.note(segment.get());
         self.hold.take_if(|hold| hold.is_over());
         if let Some(hold) = &mut self.hold {
             hold.copy(segment.get(), self.terms.geometry.segment_bytes(), self.medium.as_ref());
@@ -184,11 +240,58 @@ impl Worker<'_> {
 mod tests {
     use super::*;
 
+    /// All histories of five events of two segments and three holds, of which any may begin out of order: a segment that changed after
+    /// a hold is never told as unchanged.
+    #[test]
+    fn change_after_a_hold_is_never_missed() {
+        let hold = |number: u64| NonZeroU64::new(number).unwrap();
+        let mut unchanged = 0;
+        for history in 0..5_u32.pow(5) {
+            let mut changes = SegmentChanges::default();
+            // By hold, the segments that changed after it.
+            let mut since = [None::<[bool; 2]>; 4];
+            for turn in 0..5 {
+                match history / 5_u32.pow(turn) % 5 {
+                    segment @ (0 | 1) => {
+                        changes.note(segment);
+                        since.iter_mut().flatten().for_each(|changed| changed[segment as usize] = true);
+                    }
+                    // Each hold has a number of its own.
+                    begun if since[begun as usize - 1].is_none() => {
+                        changes.begin(hold(begun.into()), 2);
+                        since[begun as usize - 1] = Some([false; 2]);
+                    }
+                    _ => {}
+                }
+            }
+            for (number, changed) in (1..).zip(since) {
+                for (segment, changed) in changed.into_iter().flatten().enumerate() {
+                    let is_told = changes.is_changed(segment, hold(number));
+                    assert!(is_told || !changed, "history {history}, hold {number}, segment {segment}");
+                    unchanged += u32::from(!is_told);
+                }
+            }
+            assert!(changes.is_changed(2, hold(4)), "a segment that is not there");
+        }
+        assert!(unchanged > 1_000, "{unchanged}");
+        let mut later = SegmentChanges::default();
+        later.begin(hold(9), 1);
+        assert!(later.is_changed(0, hold(8)), "another worker held it then");
+        assert!(!later.is_changed(0, hold(9)));
+    }
+
     #[test]
     fn hold_lasts_exactly_as_long_as_its_backup() {
         let (alive, backup) = crossbeam_channel::bounded(0);
         let places = vec![Place::Untouched(16)];
-        let mut hold = SegmentHold { number: 1, places, copied_bytes: 0, bytes_max: 64, lost: None, backup };
+        let mut hold = SegmentHold {
+            number: NonZeroU64::MIN,
+            places,
+            copied_bytes: 0,
+            bytes_max: 64,
+            lost: None,
+            backup,
+        };
         assert!(!hold.is_over());
         assert!(matches!(hold.take(0), TakenSegment::AsRead));
         hold.lose(HoldLost::Overrun);

@@ -199,6 +199,8 @@ pub(crate) struct Worker<'m> {
     /// The segments that a backup holds.
     #[cfg(feature = "archive")]
     hold: Option<holding::SegmentHold>,
+    #[cfg(feature = "archive")]
+    changes: holding::SegmentChanges,
 }
 
 /// Poisons the partition unless the worker ended in order.
@@ -341,6 +343,8 @@ impl<'m> Worker<'m> {
             failing: Failing::default(),
             #[cfg(feature = "archive")]
             hold: None,
+            #[cfg(feature = "archive")]
+            changes: holding::SegmentChanges::default(),
         }
     }
 

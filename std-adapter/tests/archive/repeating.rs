@@ -9,61 +9,13 @@ use std::sync::Mutex;
 use coldpress_std::archive::object_store::path::Path;
 use coldpress_std::archive::object_store::{ObjectStore as _, ObjectStoreExt as _};
 use coldpress_std::archive::{
-    self, ArchiveError, ArchiveTimer as _, ContinuousArchive, ContinuousOptions, ContinuousStats,
-    RestorePoint,
+    self, ArchiveError, ArchiveTimer as _, ContinuousArchive, ContinuousStats, RestorePoint,
 };
 use coldpress_std::{ColdTier, TierError};
 use futures_util::TryStreamExt as _;
 
-use crate::common::{Doubtful, Fault, assert_all, block_on, noise, open, prefix, put_all};
-use crate::virtual_time::VirtualTimer;
-
-const EVERY: Duration = Duration::from_secs(60);
-const LATENCY: Duration = Duration::from_millis(1500);
-
-/// A tier, its store and its continuous archive, all in virtual time.
-struct World {
-    dir: tempfile::TempDir,
-    tier: ColdTier,
-    timer: &'static VirtualTimer,
-    store: &'static Doubtful,
-    archive: &'static ContinuousArchive,
-    options: ContinuousOptions,
-}
-
-impl World {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let timer = VirtualTimer::leak();
-        let tier = open(dir.path(), "t");
-        Self {
-            tier,
-            dir,
-            timer,
-            store: Box::leak(Box::new(Doubtful::with_latency(timer, LATENCY))),
-            archive: Box::leak(Box::new(ContinuousArchive::with_timer(timer))),
-            options: ContinuousOptions::default(),
-        }
-    }
-
-    /// Runs until it is stopped.
-    fn run(&self) -> Result<(), ArchiveError> {
-        let handle = self.tier.handle();
-        self.timer.run(self.archive.run(&handle, self.store, &prefix(), self.options))
-    }
-
-    fn restore(&self) -> ColdTier {
-        let dir = self.dir.path().join("r");
-        let _ = std::fs::remove_dir_all(&dir);
-        block_on(archive::restore(&self.store.inner, &prefix(), &dir, RestorePoint::Newest)).unwrap();
-        open(self.dir.path(), "r")
-    }
-
-    fn numbers(&self) -> Vec<u64> {
-        let list = block_on(archive::list(&self.store.inner, &prefix())).unwrap();
-        list.backups.iter().map(|listed| listed.number).collect()
-    }
-}
+use crate::common::{Fault, assert_all, block_on, noise, open, prefix, put_all};
+use crate::world::{EVERY, World};
 
 /// The moment of the newest write, as a tier has it.
 fn stamp(tier: &ColdTier) -> Duration {

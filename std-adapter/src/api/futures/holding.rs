@@ -1,6 +1,7 @@
 //! Holds the segments of a tier for a backup.
 
 use core::convert::Infallible;
+use core::num::NonZeroU64;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -25,7 +26,8 @@ pub(crate) struct TierIdentity {
 /// The segments of all partitions, held until this value is dropped.
 pub(crate) struct HeldTier {
     handle: ColdTierHandle,
-    number: u64,
+    /// Higher than those of all holds before it.
+    pub(crate) number: NonZeroU64,
     pub(crate) parts: Vec<Vec<HeldSegment>>,
     /// Dropped, it shows the workers that nothing is held any more.
     _alive: Sender<Infallible>,
@@ -41,11 +43,15 @@ impl ColdTierHandle {
         })
     }
 
-    /// Holds all segments; `None` where another backup does.
-    pub(crate) async fn hold_async(&self, bytes_max: u64) -> Result<Option<HeldTier>, TierError> {
+    /// Holds all segments but those that did not change since an earlier hold of this tier; `None` where another backup holds them.
+    pub(crate) async fn hold_async(
+        &self,
+        bytes_max: u64,
+        since: Option<NonZeroU64>,
+    ) -> Result<Option<HeldTier>, TierError> {
         let parts = self.enter(|open| open.parts.len())?;
         // Dropped on the way out, it ends the holds that began.
-        let number = HOLDS.fetch_add(1, Relaxed);
+        let number = NonZeroU64::MIN.saturating_add(HOLDS.fetch_add(1, Relaxed));
         let (alive, backup) = crossbeam_channel::bounded(0);
         let mut held = HeldTier { handle: *self, number, parts: Vec::new(), _alive: alive };
         let deadline = self.deadline()?;
@@ -54,7 +60,7 @@ impl ColdTierHandle {
         for part in 0..parts {
             let (reply, receiver) = oneshot::async_channel();
             let request =
-                HoldRequest::Begin { number, bytes_max, backup: backup.clone(), reply: reply.into() };
+                HoldRequest::Begin { number, since, bytes_max, backup: backup.clone(), reply: reply.into() };
             self.send_message_async(part, Message::Hold(request), deadline).await?;
             answers.push(receiver);
         }
