@@ -453,7 +453,11 @@ impl Cleaner {
             Incoming { hash, header, parts: [record.key, value], payload, relocated_from: Some(from) };
         let result = log.append_relocated(stream, &incoming);
         log.put_recode(recode);
-        result.map(|_| header.record_bytes(log.layout.geometry()))
+        let location = result?;
+        if header.origin.is_none() {
+            log.note_renewed(location.sequence, version.sequence);
+        }
+        Ok(header.record_bytes(log.layout.geometry()))
     }
 
     /// Rule 7: the tombstone carries the version of the value that it drops, so that a later put in a lower segment outranks

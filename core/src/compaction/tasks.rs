@@ -275,6 +275,7 @@ impl<'m> Tasks<'m> {
         // No segment can be opened to relocate to, and a freed one would be of no use.
         if log.is_at_end() {
             self.is_short = false;
+            log.part_no_more();
             return;
         }
         log.settle_streams();
@@ -284,6 +285,7 @@ impl<'m> Tasks<'m> {
         log.counters.shortages += u64::from(self.is_short && !was_short);
         let suspects = log.segments.has_suspects();
         if !suspects && (self.begin_by_wear(log) || !self.is_short) {
+            log.part_no_more();
             return;
         }
         // With one segment left for an output, only the quickest gain counts.
@@ -292,6 +294,10 @@ impl<'m> Tasks<'m> {
         let choice = choose(&log.terms(policy), log.segments.as_slice(), |_, s| {
             (is_short || s.is_suspect()) && log.is_worth_cleaning(s)
         });
+        // Where it parts records no more, the shortage may be over: the next poll judges it anew.
+        if !log.part(choice.map(|choice| choice.reason)) {
+            return;
+        }
         match choice {
             Some(choice) => {
                 (self.is_for_task, self.is_needed) = (false, true);
@@ -451,6 +457,9 @@ impl Tasks<'_> {
         self.take_timeouts(now, log);
         if let Some(cleaned) = self.cleaner.take_finished() {
             self.note_cleaned(&cleaned);
+        }
+        if log.is_backing_off(now) || self.is_restoring {
+            log.part_no_more();
         }
         match self.poll_needed(now, log, host, restore) {
             Poll::Idle => {}

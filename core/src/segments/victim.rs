@@ -28,7 +28,7 @@ pub enum Policy {
 }
 
 /// The age of records when they are superseded, and the age of live ones. An age is the number of segment sequences issued
-/// since the version of the record, so relocation does not make a record young.
+/// since the version of the record. So relocation does not make a record young, unless it writes it as new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Ages {
@@ -56,6 +56,11 @@ impl Ages {
         }
         self.dead_bytes += u64::from(record_bytes);
         self.dead_weighted += u64::from(now.since(before)) * u64::from(record_bytes);
+    }
+
+    /// A live record of sequence `before` was relocated as new, at sequence `now`: it counts as young from now on.
+    pub fn renew(&mut self, now: Sequence, before: Sequence) {
+        self.live_sequences = self.live_sequences.saturating_add(u64::from(now.since(before)));
     }
 
     /// A record of sequence `before` was dropped, and no other superseded it.
@@ -370,6 +375,20 @@ mod tests {
         assert_eq!(choose(&full, true), SegmentIndex::new(1), "the oldest");
         let better = [full[0], full[1], sealed(10, 50_000, 0), sealed(11, 40_000, 0)];
         assert_eq!(choose(&better, true), SegmentIndex::new(3));
+    }
+
+    #[test]
+    fn record_that_was_relocated_as_new_is_as_old_as_its_new_place() {
+        let g = geometry();
+        let (mut moved, mut put) = (Ages::default(), Ages::default());
+        for sequence in 1..=100 {
+            moved.note(Sequence::new(sequence), None, 1000, &g);
+            put.note(Sequence::new(sequence + 100), None, 1000, &g);
+        }
+        (1..=100).for_each(|sequence| moved.renew(Sequence::new(sequence + 100), Sequence::new(sequence)));
+        assert_eq!(moved, put);
+        (101..=200).for_each(|sequence| moved.forget(Sequence::new(sequence)));
+        assert_eq!(moved, Ages::default());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::error::AppendError;
 use super::fresh::Fresh;
 use super::log::Log;
 use super::slots::SlotIndex;
+use super::state::Parting;
 use crate::config::Stream;
 use crate::drive::Now;
 use crate::format::{Location, Sequence};
@@ -53,6 +54,7 @@ impl Log<'_> {
         let bytes = need.bytes + self.layout.config().time_bytes();
         let index = self.batch_slot(bytes, need.after).inspect_err(|_| self.writer.wanted_bytes = bytes)?;
         self.writer.wanted_bytes = 0;
+        self.writer.parting = Parting::None;
         let Some(slot) = self.writer.slots.get(index) else { return Err(AppendError::Busy) };
         let end = slot.head + need.bytes;
         let since_ms = now.monotonic_ms;

@@ -7,7 +7,7 @@ use super::memory::Pending;
 use super::notes::SlotState;
 use super::slot::{Slot, SlotMut};
 use super::slots::SlotIndex;
-use super::state::StampWait;
+use super::state::{Parting, StampWait};
 use crate::codec::CodecId;
 use crate::config::Stream;
 use crate::drive::Now;
@@ -78,8 +78,7 @@ impl Log<'_> {
             let rest = slot.records_end_max(self.layout.geometry()).saturating_sub(slot.head);
             if is_high { rest } else { 0 }
         });
-        let is_worth_keeping =
-            rest.is_some_and(|rest| rest >= self.layout.geometry().segment_bytes() / REST_WORTH_KEEPING);
+        let is_worth_keeping = rest.is_some_and(|rest| rest >= self.least_rest(u32::MAX));
         // It is better to wait for a segment that is about to be free than to mix streams, since their records become stale at
         // different times. Requests that others wait for never wait: erase intents, and records under suspicion.
         let may_wait = !need.is_intent && !self.segments.has_suspects() && self.segments.leaving() > 0;
@@ -122,6 +121,7 @@ impl Log<'_> {
             self.note_time(index)?;
         }
         (self.writer.wanted_bytes, self.writer.stamp) = (0, StampWait::None);
+        self.writer.parting = Parting::None;
         let location = self.place(index, &incoming)?;
         self.account_fresh(now, index, fresh, location, bytes);
         Ok(location)
@@ -231,6 +231,11 @@ impl Log<'_> {
             .is_some_and(|slot| slot.head.saturating_add(bytes) <= self.fresh_end(&slot))
     }
 
+    /// The fewest bytes left in an open segment that are worth keeping for shorter records than one of this length.
+    pub(super) fn least_rest(&self, bytes: u32) -> u32 {
+        bytes.min(self.layout.geometry().segment_bytes() / REST_WORTH_KEEPING)
+    }
+
     /// Bytes left in the open segment for fresh records.
     pub(crate) fn rest(&self) -> u32 {
         self.filling(Stream::Warm).map_or(0, |(_, slot)| self.fresh_end(&slot).saturating_sub(slot.head))
@@ -313,6 +318,14 @@ impl Log<'_> {
         let is_placed = self.durability.clock().is_owed() && !self.is_time_due();
         if is_placed && self.durability.settle_time(self.writer.appended) {
             self.flush();
+        }
+    }
+
+    /// Puts the time into an open segment, where it is due and there is one with space.
+    pub(crate) fn keep_time(&mut self) {
+        let open = self.writer.slots.find(|s| s.state == SlotState::Filling).map(|(index, _)| index);
+        if let Some(index) = open.filter(|_| !self.segments.has_suspects() && !self.has_batch()) {
+            let _ = self.note_time(index);
         }
     }
 

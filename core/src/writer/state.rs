@@ -16,6 +16,16 @@ pub(super) enum StampWait {
     Over,
 }
 
+/// Whether clients' records wait for a segment that relocated ones leave to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parting {
+    None,
+    /// They do, while so many victims are cleaned.
+    Victims(u8),
+    /// The one that is offered now has waited enough.
+    Over,
+}
+
 /// The state of writing.
 #[derive(Debug)]
 pub(super) struct Writer<'m> {
@@ -31,6 +41,7 @@ pub(super) struct Writer<'m> {
     pub(super) wanted_bytes: u32,
     /// The time record for which a client's record waits: with one free segment it gets a write of its own.
     pub(super) stamp: StampWait,
+    pub(super) parting: Parting,
     /// Appends so far.
     pub(super) appended: u64,
     /// Bytes that clients appended so far: the clock of segment ages.
@@ -76,6 +87,7 @@ impl<'m> Writer<'m> {
             version_floor: Sequence::NONE,
             wanted_bytes: 0,
             stamp: StampWait::None,
+            parting: Parting::None,
             appended: 0,
             appended_bytes: 0,
             fresh_ms: 0,

@@ -1,12 +1,17 @@
 //! Streams: which one a record goes to, whether they are merged because the log is nearly full, and how victims are chosen.
 
 use super::log::Log;
+use super::state::Parting;
 use crate::config::{FREE_RESERVE, Reserve, Stream, Streams, free_reserve};
 use crate::format::{SegmentIndex, Sequence, Version};
-use crate::segments::{Growth, Policy, Segment, SegmentState, VictimTerms};
+use crate::segments::{Growth, Policy, Segment, SegmentState, VictimReason, VictimTerms};
 
 /// Streams are separated again once the log is emptier, by this part, than when they were merged. The part is a divisor.
 const FILL_SLACK: u64 = 16;
+
+/// The most live permille of a victim for which fresh records wait, and how many victims they wait for: so many give a segment.
+const PARTED_LIVE_PERMILLE: u16 = 875;
+const PARTED_VICTIMS_MAX: u8 = 8;
 
 impl Log<'_> {
     /// The stream of a fresh record that replaces one of the sequence given, which lies in the segment given.
@@ -217,9 +222,8 @@ impl Log<'_> {
     /// Tells whether a fresh record waits for space, and nothing under way gives it any. `coming` counts the segments that are
     /// free or will be.
     pub(crate) fn lacks_space(&self, coming: u32) -> bool {
-        self.writer.wanted_bytes > 0
-            && coming <= self.free_reserve()
-            && self.rest() < self.writer.wanted_bytes
+        let is_refused = self.is_parted() || self.rest() < self.writer.wanted_bytes;
+        self.writer.wanted_bytes > 0 && coming <= self.free_reserve() && is_refused
     }
 
     /// The origin of a relocated record.
@@ -257,9 +261,47 @@ impl Log<'_> {
     ///
     /// It may once the cleaning that opened the segment has given one back. Else power cuts in a row, each after one fresh
     /// record, would each leave one more segment that is sealed early, and no victim freed (rule 12). It may also where no
-    /// segment can be opened any more.
+    /// segment can be opened any more. Where they are [parted](Self::part), cleaning must have given one back for fresh records alone.
     pub(super) fn may_share(&self) -> bool {
-        !self.writer.streams.is_merged || self.free() >= self.free_reserve() || self.is_at_end()
+        let least = self.free_reserve() + u32::from(self.is_parted());
+        !self.writer.streams.is_merged || self.free() >= least || self.is_at_end()
+    }
+
+    /// Parts fresh records from relocated ones, with one stream, where the reason of a victim says that some keys are hot and others cold.
+    /// Fresh records then wait until cleaning has given back a segment, and relocated ones fill theirs by themselves.
+    ///
+    /// That begins only for a client that waits for space, and has no open segment: else relocated records would fill that. It ends
+    /// with a victim that gives little, and after [`PARTED_VICTIMS_MAX`]; then it returns `false`.
+    pub(crate) fn part(&mut self, reason: Option<VictimReason>) -> bool {
+        let is_skewed =
+            matches!(reason, Some(VictimReason::CostBenefit(permille)) if permille <= PARTED_LIVE_PERMILLE);
+        let is_possible = self.layout.config().streams == Streams::One && !self.keeps_one_free();
+        let wanted = self.writer.wanted_bytes;
+        let victims = match self.writer.parting {
+            Parting::None if wanted > 0 && self.rest() < self.least_rest(wanted) => 0,
+            Parting::Victims(victims) if victims < PARTED_VICTIMS_MAX => victims,
+            _ => PARTED_VICTIMS_MAX,
+        };
+        if is_skewed && is_possible && victims < PARTED_VICTIMS_MAX {
+            self.writer.parting = Parting::Victims(victims + 1);
+            return true;
+        }
+        !self.part_no_more()
+    }
+
+    /// Parts records no more, so that whoever waits goes on. Returns whether it did.
+    pub(crate) fn part_no_more(&mut self) -> bool {
+        let was_parted = self.is_parted();
+        if was_parted {
+            self.writer.parting = Parting::Over;
+            self.stir(true);
+        }
+        was_parted
+    }
+
+    /// Whether fresh records wait for a segment that relocated ones leave to them.
+    const fn is_parted(&self) -> bool {
+        matches!(self.writer.parting, Parting::Victims(_))
     }
 
     /// Tells whether a fresh record may go to a stream of relocation now, where it needs a segment to be opened or not.
@@ -269,6 +311,11 @@ impl Log<'_> {
     pub(super) fn may_join(&self, stream: Stream, is_open: bool) -> bool {
         let is_relocated = matches!(stream, Stream::Young | Stream::Old);
         !is_relocated || self.free() >= FREE_RESERVE + u32::from(!is_open)
+    }
+
+    /// A live record was relocated as new.
+    pub(crate) fn note_renewed(&mut self, now: Sequence, before: Sequence) {
+        self.writer.streams.ages.renew(now, before);
     }
 
     /// Notes the age of a segment of short-lived records that is cleaned: a moving mean over sixteen.

@@ -24,6 +24,7 @@ mod flash_keys;
 mod flash_lowered;
 mod flash_model;
 mod flash_one_free;
+mod flash_parted;
 mod flash_pieces;
 mod flash_places;
 mod flash_queue;

@@ -20,6 +20,8 @@ pub(crate) struct Shape {
     free_segments: usize,
     /// Whether the victim has the least live records, or the most gain for its age.
     is_greedy: bool,
+    /// Whether fresh records wait until cleaning has given back a segment for them alone.
+    is_parted: bool,
     /// The most frequent keys, so many, have open segments of their own. They are known in advance.
     known_keys: usize,
 }
@@ -30,6 +32,7 @@ const OURS: Shape = Shape {
     own_bytes: 140,
     free_segments: 2,
     is_greedy: true,
+    is_parted: false,
     known_keys: 0,
 };
 
@@ -46,9 +49,10 @@ pub(crate) const UNIFORM: [Shape; 4] = [
     Shape { name: "and 1 segment free instead of 2", records: 53, own_bytes: 8, free_segments: 1, ..OURS },
 ];
 
-/// Skewed overwrites: all records in one open segment, and the most frequent keys in another.
-pub(crate) const SKEWED: [Shape; 3] = [
-    Shape { is_greedy: false, ..OURS },
+/// Skewed overwrites: ours, then fresh records between relocated ones, and the most frequent keys in a segment of their own.
+pub(crate) const SKEWED: [Shape; 4] = [
+    Shape { is_greedy: false, is_parted: true, ..OURS },
+    Shape { name: "the same with fresh records between relocated ones", is_greedy: false, ..OURS },
     Shape {
         name: "the 100 most frequent keys apart, known in advance",
         is_greedy: false,
@@ -118,14 +122,15 @@ pub(crate) fn cost(shape: Shape, run: Run) -> Cost {
 impl Log {
     fn put(&mut self, key: u32) {
         let class = usize::from(self.is_known[key as usize]);
-        while !self.fits(class) || self.free() < self.shape.free_segments {
+        let mut is_parted = false;
+        while !self.fits(class) || self.free() < self.shape.free_segments + usize::from(is_parted) {
             if !self.fits(class) {
                 self.seal(class);
             }
             if self.free() > self.shape.free_segments && !self.fits(class) {
                 self.take(class);
             } else {
-                self.clean();
+                is_parted = self.clean() && self.shape.is_parted;
             }
         }
         self.puts += 1;
@@ -174,14 +179,18 @@ impl Log {
         self.written += 1;
     }
 
-    fn clean(&mut self) {
+    /// Cleans a victim; tells whether at most seven eighths of it were live.
+    fn clean(&mut self) -> bool {
         let sealed = self.segments.iter().enumerate().filter(|(_, s)| !s.is_open && !s.keys.is_empty());
         let rank = |segment: &Segment| {
             let gain = (self.shape.records - segment.live) as f64;
             let age = (self.puts - segment.sealed_at + 1) as f64;
             if self.shape.is_greedy { gain } else { gain * age / (segment.live as f64 + 1e-9) }
         };
-        let Some((victim, _)) = sealed.max_by(|(_, a), (_, b)| rank(a).total_cmp(&rank(b))) else { return };
+        let Some((victim, _)) = sealed.max_by(|(_, a), (_, b)| rank(a).total_cmp(&rank(b))) else {
+            return false;
+        };
+        let is_worth_waiting = self.segments[victim].live * 8 <= self.shape.records * 7;
         let keys = self.segments[victim].keys.clone();
         for (record, key) in keys.into_iter().enumerate() {
             if self.places[key as usize] == Some((victim, record)) {
@@ -190,5 +199,6 @@ impl Log {
         }
         self.segments[victim] = Segment::default();
         self.erases += 1;
+        is_worth_waiting
     }
 }

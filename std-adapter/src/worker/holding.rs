@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     /// All histories of five events of two segments and three holds, of which any may begin out of order: a segment that changed after
-    /// a hold is never told as unchanged.
+    /// a hold is never found unchanged.
     #[test]
     fn change_after_a_hold_is_never_missed() {
         let hold = |number: u64| NonZeroU64::new(number).unwrap();
@@ -266,9 +266,9 @@ mod tests {
             }
             for (number, changed) in (1..).zip(since) {
                 for (segment, changed) in changed.into_iter().flatten().enumerate() {
-                    let is_told = changes.is_changed(segment, hold(number));
-                    assert!(is_told || !changed, "history {history}, hold {number}, segment {segment}");
-                    unchanged += u32::from(!is_told);
+                    let is_found = changes.is_changed(segment, hold(number));
+                    assert!(is_found || !changed, "history {history}, hold {number}, segment {segment}");
+                    unchanged += u32::from(!is_found);
                 }
             }
             assert!(changes.is_changed(2, hold(4)), "a segment that is not there");

@@ -12,7 +12,7 @@ use crate::world::{EVERY, World};
 
 const KEYS: u64 = 900;
 
-/// Runs the archive of a world beside a script of calls: one after each backup, told its round. The rounds are as many.
+/// Runs the archive of a world beside a script of calls: one after each backup, with the number of its round.
 fn each_round(world: &World, rounds: u64, mut call: impl FnMut(u64)) {
     let (timer, archive) = (world.timer, world.archive);
     let script = async {
@@ -109,7 +109,7 @@ fn backup_after_a_failed_one_has_what_changed_before_both() {
 }
 
 #[test]
-fn object_that_is_gone_is_uploaded_though_its_segment_is_as_before() {
+fn object_that_is_gone_is_uploaded_from_an_unchanged_segment() {
     let world = World::new();
     put_all(&world.tier, 0..KEYS, 0);
     let store = &world.store.inner;

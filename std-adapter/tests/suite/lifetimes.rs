@@ -56,6 +56,56 @@ fn clock_set_back_over_a_reopen_brings_nothing_back() {
     assert!(tier.contains(b"b").unwrap());
 }
 
+/// The bytes of the log.
+fn log_bytes(dir: &std::path::Path) -> Vec<Vec<u8>> {
+    let files = std::fs::read_dir(dir.join("test")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files.filter(|path| path.file_name().unwrap() != "LOCK").collect();
+    files.sort();
+    files.iter().map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+#[test]
+fn value_that_read_as_expired_is_not_back_after_a_quiet_close() {
+    static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().clock(&CLOCK).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    tier.put_with_ttl(b"short", b"v", Duration::from_secs(100)).unwrap();
+    tier.put_with_ttl(b"long", b"v", Duration::from_secs(5_000)).unwrap();
+    tier.flush().unwrap();
+    CLOCK.advance_s(3_600);
+    assert_eq!((tier.get(b"short").unwrap(), tier.contains(b"long").unwrap()), (None, true));
+    tier.close().unwrap();
+    CLOCK.set_s(1_800_000_010);
+    let tier = open(dir.path(), &config, &pools);
+    assert_eq!((tier.get(b"short").unwrap(), tier.contains(b"long").unwrap()), (None, true));
+    tier.close().unwrap();
+}
+
+#[test]
+fn quiet_close_without_expired_values_writes_nothing() {
+    static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().clock(&CLOCK).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    tier.put_with_ttl(b"long", b"v", Duration::from_secs(50_000)).unwrap();
+    tier.close().unwrap();
+    let before = log_bytes(dir.path());
+    CLOCK.advance_s(3_600);
+    let tier = open(dir.path(), &config, &pools);
+    assert!(tier.contains(b"long").unwrap());
+    tier.close().unwrap();
+    assert!(log_bytes(dir.path()) == before);
+    CLOCK.advance_s(100_000);
+    let config = small().clock(&CLOCK).read_only(true).build().unwrap();
+    let reader = open(dir.path(), &config, &pools);
+    assert_eq!(reader.get(b"long").unwrap(), None);
+    reader.close().unwrap();
+    assert!(log_bytes(dir.path()) == before, "a reader writes nothing");
+}
+
 #[test]
 fn expired_records_cleaned_up_leave_the_index_and_the_charge() {
     static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
