@@ -159,7 +159,7 @@ impl From<ArchiveError> for Failure {
             ArchiveError::Damaged { .. } | ArchiveError::Missing { .. } | ArchiveError::NoBackup => {
                 Self::Damaged(text)
             }
-            ArchiveError::Url { .. } => Self::Use(text),
+            ArchiveError::Url { .. } | ArchiveError::NotBuilt { .. } => Self::Use(text),
             ArchiveError::Version { .. } | ArchiveError::OtherStore { .. } => Self::Unreadable(text),
             _ => Self::Work(text),
         }

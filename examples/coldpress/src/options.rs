@@ -21,7 +21,9 @@ The commands list, stats, verify, keys, get, dump and export take no lock and wr
 cache open, and on media that are mounted read-only. A key shows a value that it had meanwhile.
 
 An archive in S3 is named by its URL, s3://bucket/prefix. The variables AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION say who asks;
-AWS_ENDPOINT names another server that speaks its protocol, and AWS_ALLOW_HTTP=true permits one without TLS.
+AWS_ENDPOINT names another server that speaks its protocol, and AWS_ALLOW_HTTP=true permits one without TLS. gs://bucket/prefix is one in
+Google Cloud Storage, with the file named by GOOGLE_APPLICATION_CREDENTIALS, and az://container/prefix one in Azure Blob Storage, with
+AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY.
 
 With --json each command writes one JSON object to the standard output; keys, dump and export write one object a line.";
 

@@ -74,7 +74,8 @@ pub struct Options {
     /// How long requests in progress, and then the last backup, may take after the first signal
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub drain: Duration,
-    /// Backs the log up to this archive while it runs: s3://BUCKET/PREFIX, or file:///DIR. AWS_* variables configure S3
+    /// Backs the log up to this archive while it runs: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX, or file:///DIR.
+    /// Variables AWS_*, GOOGLE_* and AZURE_* configure the first three
     #[arg(long, value_name = "URL")]
     pub archive: Option<String>,
     /// Begins a backup this often, where anything was written

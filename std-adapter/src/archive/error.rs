@@ -58,6 +58,11 @@ pub enum ArchiveError {
         /// The text.
         url: String,
     },
+    /// The URL is of a kind of store that this program was built without.
+    NotBuilt {
+        /// The feature of this crate that adds it.
+        feature: &'static str,
+    },
     /// There is no such backup.
     NoBackup,
     /// At least one backup has to be kept.
@@ -95,6 +100,12 @@ impl fmt::Display for ArchiveError {
             }
             Self::Url { url } => {
                 write!(f, "{url:?} is no URL of an archive, such as s3://bucket/prefix or file:///dir")
+            }
+            Self::NotBuilt { feature } => {
+                write!(
+                    f,
+                    "this program was built without the feature `{feature}`, which adds this kind of store"
+                )
             }
             Self::NoBackup => f.write_str("there is no such backup"),
             Self::KeepNone => f.write_str("at least one backup has to be kept"),

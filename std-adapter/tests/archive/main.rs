@@ -2,6 +2,7 @@
 
 mod at_once;
 mod backing_up;
+mod clouds;
 mod common;
 mod damaged;
 mod failures;

@@ -40,14 +40,3 @@ fn memory_by_url_has_the_prefix_of_its_path() {
     let location = ArchiveLocation::from_url("memory:///backups/t").unwrap();
     assert_eq!(location.prefix.as_ref(), "backups/t");
 }
-
-#[cfg(feature = "aws")]
-#[test]
-fn bucket_and_options_make_a_store_in_s3() {
-    let options =
-        [("aws_region", "eu-central-1"), ("aws_endpoint", "http://127.0.0.1:1"), ("aws_allow_http", "true")];
-    let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let location = ArchiveLocation::from_url_with("s3://bucket/a/b", options).unwrap();
-    assert_eq!(location.prefix.as_ref(), "a/b");
-    assert!(location.store.to_string().contains("bucket"), "{}", location.store);
-}
