@@ -2,14 +2,13 @@
 
 use core::num::{NonZeroU64, NonZeroUsize};
 use core::time::Duration;
-use std::time::Instant;
 
 use coldpress_std::Durability;
 use coldpress_std::archive::{ArchiveError, ArchiveLocation, ContinuousOptions, ContinuousStats};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::timeout_at;
+use tokio::time::timeout;
 
 use crate::errors::ServiceError;
 use crate::service::Service;
@@ -21,10 +20,15 @@ pub(crate) struct ArchiveConfig {
     pub(crate) every: Duration,
     pub(crate) keep: NonZeroUsize,
     pub(crate) bytes_per_s: Option<NonZeroU64>,
+    /// How long the last backup may take.
+    pub(crate) drain: Duration,
 }
 
 /// The backups that run in the background.
-pub(crate) struct Archiving(JoinHandle<Result<(), ArchiveError>>);
+pub(crate) struct Archiving {
+    backups: JoinHandle<Result<(), ArchiveError>>,
+    drain: Duration,
+}
 
 /// Begins the backups, where an archive was named.
 pub(crate) fn start(service: &'static Service) -> Result<Option<Archiving>, ServiceError> {
@@ -36,7 +40,7 @@ pub(crate) fn start(service: &'static Service) -> Result<Option<Archiving>, Serv
     options.backup.upload_bytes_per_s = config.bytes_per_s;
     let handle = service.store.tier();
     // A backup reads the whole log, which no thread that serves requests may wait for.
-    let archiving = tokio::task::spawn_blocking(move || {
+    let backups = tokio::task::spawn_blocking(move || {
         Handle::current().block_on(service.archive.run(
             &handle,
             location.store.as_ref(),
@@ -44,23 +48,26 @@ pub(crate) fn start(service: &'static Service) -> Result<Option<Archiving>, Serv
             options,
         ))
     });
-    Ok(Some(Archiving(archiving)))
+    Ok(Some(Archiving { backups, drain: config.drain }))
 }
 
 impl Archiving {
-    /// Waits for a last backup, at most until the deadline.
-    pub(crate) async fn end(self, service: &'static Service, deadline: Instant) {
-        // The log gets the values that memory alone has.
-        let flush = tokio::task::spawn_blocking(|| service.store.flush(Durability::Flushed));
-        if let Ok(Err(error)) = flush.await {
-            tracing::error!(%error, "the last backup may lack writes of the last moments");
-        }
-        service.archive.stop();
-        match timeout_at(deadline.into(), self.0).await {
+    /// Waits for a last backup, at most for its own time: requests may have used all of theirs.
+    pub(crate) async fn end(self, service: &'static Service) {
+        let last = async {
+            // The log gets the values that memory alone has.
+            let flush = tokio::task::spawn_blocking(|| service.store.flush(Durability::Flushed));
+            if let Ok(Err(error)) = flush.await {
+                tracing::error!(%error, "the last backup may lack writes of the last moments");
+            }
+            service.archive.stop();
+            self.backups.await
+        };
+        match timeout(self.drain, last).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => tracing::error!(%error, "the last backup failed"),
             Ok(Err(error)) => tracing::error!(%error, "the backups ended early"),
-            Err(_) => tracing::error!("the last backup took longer than --drain and was broken off"),
+            Err(_) => tracing::error!("the last backup took longer than --archive-drain and was broken off"),
         }
     }
 }

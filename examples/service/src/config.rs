@@ -71,7 +71,7 @@ pub struct Options {
     /// Closes a connection that is idle so long, or does not take its answer
     #[arg(long, value_name = "TIME", default_value = "300s", value_parser = time)]
     pub idle: Duration,
-    /// How long requests in progress, and then the last backup, may take after the first signal
+    /// How long requests in progress may take after the first signal
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub drain: Duration,
     /// Backs the log up to this archive while it runs: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX, or file:///DIR.
@@ -87,6 +87,9 @@ pub struct Options {
     /// Uploads at most so many bytes in a second on average, with k, m or g; no limit where it is missing
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub archive_bandwidth: Option<u64>,
+    /// How long the last backup may take, after the requests in progress; a backup that is under way ends first
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+    pub archive_drain: Duration,
 }
 
 /// How durable a write is when it is answered.
@@ -174,7 +177,13 @@ fn archive(options: &Options) -> Result<Option<ArchiveConfig>, ServiceError> {
         }
         None => None,
     };
-    Ok(Some(ArchiveConfig { url, every: options.archive_every, keep: options.archive_keep, bytes_per_s }))
+    Ok(Some(ArchiveConfig {
+        url,
+        every: options.archive_every,
+        keep: options.archive_keep,
+        bytes_per_s,
+        drain: options.archive_drain,
+    }))
 }
 
 /// Reads a number of bytes: digits, then k, m or g.

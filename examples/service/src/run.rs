@@ -147,7 +147,7 @@ async fn serve(
         let deadline = Instant::now() + service.config.drain;
         drain(service, deadline).await;
         if let Some(archiving) = archiving {
-            archiving.end(service, deadline).await;
+            archiving.end(service).await;
         }
     };
     tokio::select! {

@@ -73,11 +73,18 @@ impl Started {
     }
 
     /// Waits for the end of the process; returns its exit code.
-    pub(crate) fn exit_code(mut self) -> Option<i32> {
+    pub(crate) fn exit_code(self) -> Option<i32> {
+        self.ended().0
+    }
+
+    /// As [`exit_code`](Self::exit_code), with the log of the process.
+    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
+                let mut log = String::new();
+                self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+                return (status.code(), log);
             }
             assert!(Instant::now() < deadline, "the service did not end");
             std::thread::sleep(Duration::from_millis(10));
