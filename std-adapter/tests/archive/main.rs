@@ -12,6 +12,7 @@ mod known;
 mod places;
 mod pruning;
 mod repeating;
+mod requests;
 mod restoring;
 mod virtual_time;
 mod world;

@@ -70,6 +70,37 @@ fn killed_service_has_in_its_archive_all_before_a_backup() {
 }
 
 #[test]
+fn metrics_of_the_operating_page_are_served() {
+    let page = include_str!("../../OPERATING.md");
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("file://{}/archive", dir.path().display());
+    let service = Started::with(&["--archive", &url]);
+    wait_for("a backup", || metric(&service, "coldpress_service_archive_backups_total") == Some(1.0));
+    // The workers of the log report some milliseconds later.
+    wait_for("the metrics of the log", || {
+        service.ask("GET", "/metrics", &[], b"").text().contains("\ncoldpress_needs_reopen{")
+    });
+    let served = service.ask("GET", "/metrics", &[], b"").text();
+    let served: Vec<_> = served
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split(['{', ' ']).next().unwrap_or_default())
+        .collect();
+    let is_of_a_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let words = page.split(|letter| !is_of_a_name(letter));
+    // The table has one that ends so, as the start of its names.
+    let named: Vec<_> = words.filter(|word| word.starts_with("coldpress_") && !word.ends_with('_')).collect();
+    assert!(named.len() > 8, "{named:?}");
+    for name in named {
+        assert!(served.contains(&name), "{name} is not served");
+    }
+    // The table has every metric of the archive.
+    for name in served.iter().filter_map(|name| name.strip_prefix("coldpress_service_archive_")) {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in the table");
+    }
+}
+
+#[test]
 fn orderly_end_makes_a_last_backup() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("file://{}/archive", dir.path().display());
