@@ -1,17 +1,12 @@
 //! A tier over an async flash: its futures, and those of them that are dropped.
 
-use core::future::poll_fn;
-use core::pin::pin;
-use core::task::{Context, Poll, Waker};
-
-use crate::ram::{Ram, Refused};
+use crate::driver::{Late, done, run};
+use crate::ram::Ram;
 use coldpress_core::drive::Now;
 use coldpress_embedded::flash::{
     AsyncNorMedium, DeviceMedium, FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, RangeError,
     buckets_for,
 };
-use embedded_storage::nor_flash::{ErrorType, NorFlash as _, ReadNorFlash as _};
-use embedded_storage_async::nor_flash::{NorFlash, ReadNorFlash};
 
 const SEGMENTS: usize = 14;
 const SEGMENT: usize = 512;
@@ -19,73 +14,7 @@ const CONFIG: FlashConfig = FlashConfig { skips_unchanged: false, ..FlashConfig:
 
 type Memory = FlashMemory<SEGMENTS, { buckets_for(40) }, 96>;
 type Flash = Ram<4, SEGMENT>;
-type Tier<'m> = FlashTier<'m, AsyncNorMedium<Late>>;
-
-/// A flash of which each operation is pending before it happens and after it.
-struct Late(Flash);
-
-/// Is pending once.
-async fn pend() {
-    let mut is_over = false;
-    poll_fn(|_| if core::mem::replace(&mut is_over, true) { Poll::Ready(()) } else { Poll::Pending }).await;
-}
-
-impl ErrorType for Late {
-    type Error = Refused;
-}
-
-impl ReadNorFlash for Late {
-    const READ_SIZE: usize = 1;
-
-    async fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), Refused> {
-        pend().await;
-        let result = self.0.read(at, bytes);
-        pend().await;
-        result
-    }
-
-    fn capacity(&self) -> usize {
-        self.0.capacity()
-    }
-}
-
-impl NorFlash for Late {
-    const WRITE_SIZE: usize = 4;
-    const ERASE_SIZE: usize = SEGMENT;
-
-    async fn erase(&mut self, from: u32, to: u32) -> Result<(), Refused> {
-        pend().await;
-        let result = self.0.erase(from, to);
-        pend().await;
-        result
-    }
-
-    async fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), Refused> {
-        pend().await;
-        let result = self.0.write(at, bytes);
-        pend().await;
-        result
-    }
-}
-
-/// Runs a future to its end, or drops it at an await point: the one after so many.
-fn run<T>(future: impl Future<Output = T>, drop_after: Option<u32>) -> Option<T> {
-    let mut future = pin!(future);
-    let mut points = 0;
-    loop {
-        if let Poll::Ready(result) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return Some(result);
-        }
-        if drop_after == Some(points) {
-            return None;
-        }
-        points += 1;
-    }
-}
-
-fn done<T>(future: impl Future<Output = T>) -> T {
-    run(future, None).unwrap()
-}
+type Tier<'m> = FlashTier<'m, AsyncNorMedium<Late<Flash>>>;
 
 const fn at(ms: u64) -> Now {
     Now { monotonic_ms: ms, wall_s: 1_000 }
@@ -283,6 +212,6 @@ fn part_of_an_async_flash_leaves_the_rest_as_it_is() {
     let bytes = &tier.medium().flash().0.bytes;
     let outside = bytes[..2 * SEGMENT].iter().chain(&bytes[(SEGMENTS + 2) * SEGMENT..]);
     assert!(outside.copied().all(|byte| byte == 0x5A));
-    let refused = AsyncNorMedium::new(Late(Ram::new(SEGMENTS))).within(100..SEGMENT as u32);
+    let refused = AsyncNorMedium::new(Late(Flash::new(SEGMENTS))).within(100..SEGMENT as u32);
     assert_eq!(refused.map(drop), Err(RangeError::EraseUnit(SEGMENT as u32)));
 }

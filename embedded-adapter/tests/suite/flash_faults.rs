@@ -1,17 +1,17 @@
-//! Reads, writes and erases that fail now and then, over several lives: every answer is right, or an error.
+//! Reads, writes and erases that fail now and then, over several lives and both drivers: every answer is right, or an error.
 
 use core::cell::Cell;
 use std::collections::BTreeMap;
 
-use crate::ram::Ram;
+use crate::driver::{AnyNorTier, AnyTier, Driver};
+use crate::ram::{Ram, Refused};
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::drive::{MediumError, Now};
-use coldpress_embedded::flash::{
-    FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, Started, buckets_for,
-};
+use coldpress_core::drive::Now;
+use coldpress_embedded::flash::{FlashConfig, FlashMemory, GetError, PutError, buckets_for};
+use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 
 const KEYS: u32 = 40;
-const SEGMENT: u32 = 512;
+const SEGMENT: usize = 512;
 const LIVES: u32 = 4;
 const ACTS: u32 = 300;
 const SEEDS: u64 = if cfg!(debug_assertions) { 100 } else { 1_500 };
@@ -20,8 +20,8 @@ const FOUND: [u64; 13] =
     [2_361, 4_197, 9_909, 12_081, 16_005, 29_961, 33_913, 34_085, 38_729, 38_933, 53_173, 54_117, 56_349];
 
 type Memory<const SEGMENTS: usize> = FlashMemory<SEGMENTS, { buckets_for(90) }, 96>;
-type Flash = NorMedium<Ram<4, { SEGMENT as usize }>>;
-type Tier<'m, 'f> = FlashTier<'m, Failing<'f>>;
+type Flash = Ram<4, SEGMENT>;
+type Tier<'m, 'f> = AnyNorTier<'m, Failing<'f>>;
 
 #[derive(Debug, Clone)]
 struct Rng(u64);
@@ -51,30 +51,34 @@ impl Failing<'_> {
         one_in > 0 && self.rng.below(one_in) == 0
     }
 
-    fn change(
-        &mut self,
-        make: impl FnOnce(&mut Flash) -> Result<Started, MediumError>,
-    ) -> Result<Started, MediumError> {
+    fn change(&mut self, make: impl FnOnce(&mut Flash) -> Result<(), Refused>) -> Result<(), Refused> {
         if !self.fails(self.rates.get().changes) {
             return make(&mut self.flash);
         }
         if self.rng.below(2) == 0 {
-            let _ = make(&mut self.flash)?;
+            make(&mut self.flash)?;
         }
-        Err(MediumError::Io)
+        Err(Refused(NorFlashErrorKind::Other))
     }
 }
 
-impl Medium for Failing<'_> {
-    type Error = MediumError;
-    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+impl ErrorType for Failing<'_> {
+    type Error = Refused;
+}
+
+impl ReadNorFlash for Failing<'_> {
+    const READ_SIZE: usize = 1;
+
+    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), Refused> {
         self.flash.read(at, bytes)?;
         if !self.fails(self.rates.get().reads) {
             return Ok(());
         }
         match self.rng.below(3) {
-            0 => Err(MediumError::Io),
-            1 => Err(MediumError::Unreadable),
+            // The tier takes this one for a failure of the medium.
+            0 => Err(Refused(NorFlashErrorKind::OutOfBounds)),
+            // And this one for a unit that can't be read.
+            1 => Err(Refused(NorFlashErrorKind::Other)),
             _ => {
                 let at = self.rng.below(8 * bytes.len() as u32);
                 bytes[at as usize / 8] ^= 1 << (at % 8);
@@ -82,18 +86,24 @@ impl Medium for Failing<'_> {
             }
         }
     }
-    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
-        self.change(|flash| flash.write(at, bytes))
-    }
-    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
-        self.change(|flash| flash.erase(at, bytes))
-    }
-    fn sync(&mut self) -> Result<Started, MediumError> {
-        Ok(Started::Done)
+
+    fn capacity(&self) -> usize {
+        self.flash.capacity()
     }
 }
 
-shape_of_flash!(Failing<'_>);
+impl NorFlash for Failing<'_> {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = SEGMENT;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), Refused> {
+        self.change(|flash| flash.erase(from, to))
+    }
+
+    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), Refused> {
+        self.change(|flash| flash.write(at, bytes))
+    }
+}
 
 /// The content of a key: its value, and the values that a mount may find instead, left by calls that failed.
 #[derive(Debug, Clone, Default)]
@@ -143,24 +153,24 @@ fn act(tier: &mut Tier<'_, '_>, rng: &mut Rng, ms: u64, model: &mut Model, act: 
     while tier.take_report().is_some() {}
 }
 
-fn history<const SEGMENTS: usize>(seed: u64) {
+fn history<const SEGMENTS: usize>(driver: Driver, seed: u64) {
     let (mut rng, mut ms, mut model) = (Rng(seed), 0, Model::new());
     let of = |rates: [u32; 4], seed: u64| rates[(seed % 4) as usize];
     let rates = Rates { reads: of([0, 30, 100, 300], seed), changes: of([0, 20, 60, 200], seed / 4) };
     let now_fails = Cell::new(Rates::default());
-    let flash = NorMedium::new(Ram::new(SEGMENTS));
-    let mut medium = Failing { flash, rng: Rng(!seed), rates: &now_fails };
+    let flash = Ram::new(SEGMENTS);
+    let mut medium = driver.medium(Failing { flash, rng: Rng(!seed), rates: &now_fails });
     for life in 0..LIVES {
         let mut memory = Memory::<SEGMENTS>::new();
         now_fails.set(Rates::default());
-        let mut tier = FlashTier::new(FlashConfig::new(SEGMENT, 5), &mut memory, medium).unwrap();
+        let mut tier = AnyTier::new(FlashConfig::new(SEGMENT as u32, 5), &mut memory, medium);
         tier.mount(at(ms)).unwrap();
         for (number, held) in &mut model {
             let mut out = [0; 96];
             let found = tier.get(at(ms), &key(*number), &mut out).unwrap().map(<[u8]>::to_vec);
             assert!(
                 found == held.value || held.or.contains(&found),
-                "seed {seed}, life {life}, key {number}: {found:?} is none of {held:?}"
+                "{driver:?}, seed {seed}, life {life}, key {number}: {found:?} is none of {held:?}"
             );
             *held = Held { value: found, or: Vec::new() };
         }
@@ -175,20 +185,28 @@ fn history<const SEGMENTS: usize>(seed: u64) {
     }
 }
 
+/// The drivers of a seed. Every fifth one is over both, since futures take longer.
+fn drivers(seed: u64) -> impl Iterator<Item = Driver> {
+    Driver::BOTH.into_iter().filter(move |driver| *driver == Driver::Blocking || seed.is_multiple_of(5))
+}
+
 #[test]
 fn medium_that_fails_now_and_then_gives_right_answers_or_errors() {
-    for seed in (0..SEEDS).chain(FOUND) {
-        history::<16>(seed);
+    for seed in 0..SEEDS {
+        drivers(seed).for_each(|driver| history::<16>(driver, seed));
+    }
+    for seed in FOUND {
+        Driver::BOTH.into_iter().for_each(|driver| history::<16>(driver, seed));
     }
 }
 
 #[test]
 fn flash_of_few_or_many_segments_gives_right_answers_or_errors() {
-    for seed in 0..SEEDS / 3 {
-        history::<2>(seed);
-        history::<3>(seed);
-        history::<4>(seed);
+    for (seed, driver) in (0..SEEDS / 3).flat_map(|seed| drivers(seed).map(move |driver| (seed, driver))) {
+        history::<2>(driver, seed);
+        history::<3>(driver, seed);
+        history::<4>(driver, seed);
         // Several are kept free.
-        history::<34>(seed);
+        history::<34>(driver, seed);
     }
 }

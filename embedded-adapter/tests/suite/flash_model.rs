@@ -1,19 +1,23 @@
-//! Random histories of a flash tier against a map, with remounts between, over media of every kind.
+//! Random histories of a flash tier against a map, with remounts between, over media of every kind and both drivers.
 
+use core::cell::RefCell;
 use core::convert::Infallible;
 use std::collections::BTreeMap;
 
-use crate::ram::Ram;
+use crate::driver::{AnyMedium, AnyNorTier, AnyTier, Driver};
+use crate::ram::{Ram, Refused};
 use coldpress_core::compaction::{CompactionTask, Outcome};
-use coldpress_core::drive::{MediumError, Now, Started};
+use coldpress_core::drive::{MediumError, Now};
 use coldpress_core::durability::expiry_s;
 use coldpress_embedded::IoMedium;
 use coldpress_embedded::flash::{
-    Cursor, DeviceMedium, FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError,
-    TaskMailbox, TaskWorker, Wait, buckets_for,
+    Cursor, DeviceMedium, FlashConfig, FlashMemory, GetError, Medium, PutError, TaskMailbox, TaskWorker,
+    Wait, buckets_for,
 };
+use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 
 const KEYS: usize = 60;
+const CONFIG: FlashConfig = FlashConfig::new(1024, 9);
 type Memory = FlashMemory<10, { buckets_for(KEYS) }, 160>;
 
 /// The content of a key: its value and its expiry.
@@ -40,10 +44,10 @@ fn at(ms: u64) -> Now {
 }
 
 /// Repeats a call until it is not put off, and polls between.
-fn until_taken<M: Medium, T>(
-    tier: &mut FlashTier<'_, M>,
+fn until_taken<M: Medium + DeviceMedium, F: NorFlash, T>(
+    tier: &mut AnyTier<'_, M, F>,
     now: Now,
-    mut call: impl FnMut(&mut FlashTier<'_, M>) -> Result<T, PutError>,
+    mut call: impl FnMut(&mut AnyTier<'_, M, F>) -> Result<T, PutError>,
 ) -> Result<T, PutError> {
     for _ in 0..1_000 {
         match call(tier) {
@@ -57,7 +61,7 @@ fn until_taken<M: Medium, T>(
     panic!("I-GC-2: put off a thousand times\n{:?}", tier.stats());
 }
 
-fn check<M: Medium>(tier: &mut FlashTier<'_, M>, now: Now, model: &Model) {
+fn check<M: Medium + DeviceMedium, F: NorFlash>(tier: &mut AnyTier<'_, M, F>, now: Now, model: &Model) {
     let mut out = [0; 160];
     let mut live = BTreeMap::new();
     for number in 0..KEYS as u32 {
@@ -81,7 +85,13 @@ fn check<M: Medium>(tier: &mut FlashTier<'_, M>, now: Now, model: &Model) {
 }
 
 /// One life: acts until the next mount.
-fn live<M: Medium>(tier: &mut FlashTier<'_, M>, rng: &mut Rng, ms: &mut u64, model: &mut Model, acts: u32) {
+fn live<M: Medium + DeviceMedium, F: NorFlash>(
+    tier: &mut AnyTier<'_, M, F>,
+    rng: &mut Rng,
+    ms: &mut u64,
+    model: &mut Model,
+    acts: u32,
+) {
     for _ in 0..acts {
         let now = at(*ms);
         let key = key(rng.below(KEYS as u32));
@@ -116,20 +126,15 @@ fn live<M: Medium>(tier: &mut FlashTier<'_, M>, rng: &mut Rng, ms: &mut u64, mod
 }
 
 /// Several lives on one medium.
-fn history<M: Medium + DeviceMedium>(medium: M, segment_bytes: u32, seed: u64, lives: u32) {
-    history_of::<M, 10>(medium, segment_bytes, seed, lives);
-}
-
-fn history_of<M: Medium + DeviceMedium, const SEGMENTS: usize>(
-    mut medium: M,
+fn history<M: Medium + DeviceMedium, F: NorFlash, const SEGMENTS: usize>(
+    mut medium: AnyMedium<M, F>,
     segment_bytes: u32,
     seed: u64,
-    lives: u32,
 ) {
     let mut memory = FlashMemory::<SEGMENTS, { buckets_for(KEYS) }, 160>::new();
     let (mut model, mut rng, mut ms) = (Model::new(), Rng(seed), 0);
-    for _ in 0..lives {
-        let mut tier = FlashTier::new(FlashConfig::new(segment_bytes, 9), &mut memory, medium).unwrap();
+    for _ in 0..6 {
+        let mut tier = AnyTier::new(FlashConfig::new(segment_bytes, 9), &mut memory, medium);
         tier.mount(at(ms)).unwrap();
         check(&mut tier, at(ms), &model);
         live(&mut tier, &mut rng, &mut ms, &mut model, 400);
@@ -138,27 +143,38 @@ fn history_of<M: Medium + DeviceMedium, const SEGMENTS: usize>(
     }
 }
 
+/// The same history over both drivers, in sectors of which so many are a segment.
+fn history_on_flash<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(
+    sectors: usize,
+    seed: u64,
+) {
+    for driver in Driver::BOTH {
+        let flash = Ram::<UNIT, SECTOR>::new(SEGMENTS * sectors);
+        history::<_, _, SEGMENTS>(driver.medium(flash), (SECTOR * sectors) as u32, seed);
+    }
+}
+
 #[test]
 fn histories_in_write_units_of_every_size_follow_the_model() {
     for seed in 0..8 {
-        history(NorMedium::new(Ram::<1, 1024>::new(10)), 1024, seed, 6);
-        history(NorMedium::new(Ram::<2, 1024>::new(10)), 1024, seed, 6);
-        history(NorMedium::new(Ram::<4, 512>::new(20)), 1024, seed, 6);
-        history(NorMedium::new(Ram::<8, 2048>::new(10)), 2048, seed, 6);
-        history(NorMedium::new(Ram::<16, 2048>::new(10)), 2048, seed, 6);
-        history(NorMedium::new(Ram::<32, 4096>::new(10)), 4096, seed, 6);
+        history_on_flash::<1, 1024, 10>(1, seed);
+        history_on_flash::<2, 1024, 10>(1, seed);
+        history_on_flash::<4, 512, 10>(2, seed);
+        history_on_flash::<8, 2048, 10>(1, seed);
+        history_on_flash::<16, 2048, 10>(1, seed);
+        history_on_flash::<32, 4096, 10>(1, seed);
     }
 }
 
 #[test]
 fn histories_on_flash_of_any_length_follow_the_model() {
     for seed in 0..8 {
-        history_of::<_, 3>(NorMedium::new(Ram::<4, 2048>::new(3)), 2048, seed, 6);
-        history_of::<_, 4>(NorMedium::new(Ram::<4, 2048>::new(4)), 2048, seed, 6);
-        history_of::<_, 2>(NorMedium::new(Ram::<8, 4096>::new(2)), 4096, seed, 6);
-        history_of::<_, 32>(NorMedium::new(Ram::<4, 512>::new(32)), 512, seed, 6);
-        history_of::<_, 34>(NorMedium::new(Ram::<4, 512>::new(34)), 512, seed, 6);
-        history_of::<_, 34>(NorMedium::new(Ram::<8, 512>::new(34)), 512, seed, 6);
+        history_on_flash::<4, 2048, 3>(1, seed);
+        history_on_flash::<4, 2048, 4>(1, seed);
+        history_on_flash::<8, 4096, 2>(1, seed);
+        history_on_flash::<4, 512, 32>(1, seed);
+        history_on_flash::<4, 512, 34>(1, seed);
+        history_on_flash::<8, 512, 34>(1, seed);
     }
 }
 
@@ -205,22 +221,27 @@ impl embedded_io::Seek for Disk {
 fn histories_on_a_device_that_seeks_follow_the_model() {
     for seed in 0..8 {
         let disk = Disk { bytes: vec![0xFF; 10 * 1000], at: 0 };
-        history(IoMedium::new(disk, 10 * 1000), 1000, seed, 6);
+        let medium = AnyMedium::<_, Ram<1, 1>>::Blocking(IoMedium::new(disk, 10 * 1000));
+        history::<_, _, 10>(medium, 1000, seed);
     }
 }
 
-fn mounted(memory: &mut Memory) -> FlashTier<'_, NorMedium<Ram<4, 1024>>> {
-    let flash = NorMedium::new(Ram::new(10));
-    let mut tier = FlashTier::new(FlashConfig::new(1024, 9), memory, flash).unwrap();
+fn mounted<F: NorFlash>(memory: &mut Memory, driver: Driver, flash: F) -> AnyNorTier<'_, F> {
+    let mut tier = AnyTier::new(CONFIG, memory, driver.medium(flash));
     tier.mount(at(0)).unwrap();
+    tier
+}
+
+/// A tier on a flash of which each segment was erased.
+fn blank(memory: &mut Memory, driver: Driver) -> AnyNorTier<'_, Ram<4, 1024>> {
+    let mut tier = mounted(memory, driver, Ram::new(10));
     while !tier.poll(at(0), 64).is_idle {}
     tier
 }
 
-#[test]
-fn full_medium_refuses_values_and_takes_every_remove() {
+fn full_medium(driver: Driver) {
     let mut memory = Memory::new();
-    let mut tier = mounted(&mut memory);
+    let mut tier = blank(&mut memory, driver);
     let mut taken = Vec::new();
     for number in 0..KEYS as u32 {
         match until_taken(&mut tier, at(0), |tier| tier.put(at(0), &key(number), &[1; 110])) {
@@ -245,9 +266,13 @@ fn full_medium_refuses_values_and_takes_every_remove() {
 }
 
 #[test]
-fn index_full_of_removed_keys_is_cleared_by_compaction() {
+fn full_medium_refuses_values_and_takes_every_remove() {
+    Driver::BOTH.into_iter().for_each(full_medium);
+}
+
+fn full_index(driver: Driver) {
     let mut memory = Memory::new();
-    let mut tier = mounted(&mut memory);
+    let mut tier = blank(&mut memory, driver);
     let mut put_off = 0;
     for number in 0..2_000u32 {
         let name = number.to_le_bytes();
@@ -268,30 +293,31 @@ fn index_full_of_removed_keys_is_cleared_by_compaction() {
         until_taken(&mut tier, at(0), |tier| tier.remove(at(0), &name)).unwrap();
     }
     assert!(tier.is_empty());
-    println!("cleared {put_off} times");
+    println!("{driver:?}: cleared {put_off} times");
 }
 
 #[test]
-fn record_with_any_flipped_bit_reads_as_damaged() {
+fn index_full_of_removed_keys_is_cleared_by_compaction() {
+    Driver::BOTH.into_iter().for_each(full_index);
+}
+
+fn flipped_bits(driver: Driver) {
     let mut memory = Memory::new();
-    let mut tier = mounted(&mut memory);
+    let mut tier = blank(&mut memory, driver);
     until_taken(&mut tier, at(0), |tier| tier.put(at(0), b"key", b"a value of some length")).unwrap();
     let mut flash = tier.into_medium().into_flash();
     let start = flash.bytes.windows(3).position(|bytes| bytes == b"key").unwrap() - 12;
     for bit in 0..37 * 8 {
         flash.bytes[start + bit / 8] ^= 1 << (bit % 8);
-        let mut tier =
-            FlashTier::new(FlashConfig::new(1024, 9), &mut memory, NorMedium::new(&mut flash)).unwrap();
         // The bit turned before the mount: nothing is left of the value.
-        tier.mount(at(0)).unwrap();
+        let mut tier = mounted(&mut memory, driver, &mut flash);
         assert_eq!(tier.get(at(0), b"key", &mut [0; 64]), Ok(None), "bit {bit}");
         let flash = tier.into_medium().into_flash();
         flash.bytes[start + bit / 8] ^= 1 << (bit % 8);
     }
     for bit in 0..37 * 8 {
-        let shared = core::cell::RefCell::new(flash.clone());
-        let mut tier = FlashTier::new(FlashConfig::new(1024, 9), &mut memory, Shared(&shared)).unwrap();
-        tier.mount(at(0)).unwrap();
+        let shared = RefCell::new(flash.clone());
+        let mut tier = mounted(&mut memory, driver, Shared(&shared));
         // It turns while the tier is mounted.
         shared.borrow_mut().bytes[start + bit / 8] ^= 1 << (bit % 8);
         assert_eq!(tier.get(at(0), b"key", &mut [0; 64]), Err(GetError::Damaged), "bit {bit}");
@@ -302,53 +328,52 @@ fn record_with_any_flipped_bit_reads_as_damaged() {
         let found = tier.get(at(0), b"key", &mut out);
         assert!(matches!(found, Ok(None)), "bit {bit}: {found:?}");
         drop(tier);
-        let mut tier = FlashTier::new(FlashConfig::new(1024, 9), &mut memory, Shared(&shared)).unwrap();
-        tier.mount(at(0)).unwrap();
+        let mut tier = mounted(&mut memory, driver, Shared(&shared));
         assert_eq!(tier.get(at(0), b"key", &mut [0; 64]), Ok(None), "I-LOG-5: bit {bit}");
     }
 }
 
+#[test]
+fn record_with_any_flipped_bit_reads_as_damaged() {
+    Driver::BOTH.into_iter().for_each(flipped_bits);
+}
+
 /// A flash that the test can reach while a tier is on it.
-struct Shared<'f>(&'f core::cell::RefCell<Ram<4, 1024>>);
+struct Shared<'f>(&'f RefCell<Ram<4, 1024>>);
 
-impl Medium for Shared<'_> {
-    type Error = MediumError;
+impl ErrorType for Shared<'_> {
+    type Error = Refused;
+}
 
-    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
-        NorMedium::new(&mut *self.0.borrow_mut()).read(at, bytes)
+impl ReadNorFlash for Shared<'_> {
+    const READ_SIZE: usize = 1;
+
+    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), Refused> {
+        self.0.borrow_mut().read(at, bytes)
     }
 
-    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
-        NorMedium::new(&mut *self.0.borrow_mut()).write(at, bytes)
-    }
-
-    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
-        NorMedium::new(&mut *self.0.borrow_mut()).erase(at, bytes)
-    }
-
-    fn sync(&mut self) -> Result<Started, MediumError> {
-        Ok(Started::Done)
+    fn capacity(&self) -> usize {
+        self.0.borrow().capacity()
     }
 }
 
-impl DeviceMedium for Shared<'_> {
-    fn write_unit_bytes(&self) -> u32 {
-        4
+impl NorFlash for Shared<'_> {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = 1024;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), Refused> {
+        self.0.borrow_mut().erase(from, to)
     }
 
-    fn erase_unit_bytes(&self) -> u32 {
-        1024
-    }
-
-    fn medium_bytes(&self) -> u64 {
-        10 * 1024
+    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), Refused> {
+        self.0.borrow_mut().write(at, bytes)
     }
 }
 
 #[test]
 fn tasks_from_the_mailbox_are_reported_to_their_tickets() {
     let mut memory = Memory::new();
-    let mut tier = mounted(&mut memory);
+    let mut tier = blank(&mut memory, Driver::Blocking);
     for round in 0..300u32 {
         let name = (round % 20).to_le_bytes();
         until_taken(&mut tier, at(0), |tier| tier.put_with_ttl(at(0), &name, &[7; 60], 10 + round % 2 * 90))
@@ -359,6 +384,8 @@ fn tasks_from_the_mailbox_are_reported_to_their_tickets() {
     let tickets = tasks.map(|task| mailbox.schedule(task).unwrap());
     assert!(mailbox.schedule(CompactionTask::CompactData).is_err(), "it holds three");
     let mut reports = Vec::new();
+    // Over an async flash there is no such worker.
+    let AnyTier::Blocking(mut tier) = tier else { panic!("a tier that does not wait") };
     for _ in 0..20_000 {
         let work = worker.poll(&mailbox, &mut tier, at(50_000), 1);
         assert!(work.operations <= 1);
@@ -373,13 +400,10 @@ fn tasks_from_the_mailbox_are_reported_to_their_tickets() {
     assert_eq!(tier.len(), 10);
 }
 
-#[test]
-fn failing_flash_is_reported_and_used_again_once_it_works() {
-    use coldpress_core::drive::MediumError;
+fn failing_flash(driver: Driver) {
     let mut memory = Memory::new();
-    let shared = core::cell::RefCell::new(mounted(&mut memory).into_medium().into_flash());
-    let mut tier = FlashTier::new(FlashConfig::new(1024, 9), &mut memory, Shared(&shared)).unwrap();
-    tier.mount(at(0)).unwrap();
+    let shared = RefCell::new(blank(&mut memory, driver).into_medium().into_flash());
+    let mut tier = mounted(&mut memory, driver, Shared(&shared));
     let mut value = [0; 8];
     for round in 0..60u8 {
         let ms = u64::from(round) * 5_000;
@@ -398,8 +422,13 @@ fn failing_flash_is_reported_and_used_again_once_it_works() {
     }
     // The refused value was not there, and is not now.
     drop(tier);
-    let mut tier = FlashTier::new(FlashConfig::new(1024, 9), &mut memory, Shared(&shared)).unwrap();
+    let mut tier = AnyTier::new(CONFIG, &mut memory, driver.medium(Shared(&shared)));
     tier.mount(at(300_000)).unwrap();
     assert_eq!(tier.get(at(300_000), b"key", &mut value), Ok(Some([59; 8].as_slice())));
     assert_eq!(tier.len(), 1);
+}
+
+#[test]
+fn failing_flash_is_reported_and_used_again_once_it_works() {
+    Driver::BOTH.into_iter().for_each(failing_flash);
 }

@@ -8,6 +8,7 @@ mod ram;
 mod shape;
 
 mod contention;
+mod driver;
 mod flash_after_failure;
 mod flash_awaited;
 mod flash_batch;
