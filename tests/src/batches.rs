@@ -6,12 +6,10 @@ use std::collections::BTreeMap;
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::drive::Now;
 use coldpress_core::recovery::MountReport;
-use coldpress_embedded::flash::{
-    AsyncNorMedium, Batch, FlashConfig, FlashMemory, FlashTier, GetError, NorMedium, PutError, buckets_for,
-};
+use coldpress_embedded::flash::{Batch, FlashConfig, FlashMemory, GetError, PutError, buckets_for};
 
-use crate::driver::{AnyTier, AwaitedTier, Driver};
-use crate::flash::{Flash, Waiting};
+use crate::driver::{AnyNorTier, Driver};
+use crate::flash::Flash;
 
 /// Segments of the flash.
 pub const SEGMENTS: usize = 13;
@@ -33,8 +31,7 @@ fn now() -> Now {
 /// The memory of a tier.
 pub type Memory = FlashMemory<SEGMENTS, { buckets_for(30) }, 96, 1, ITEMS_MAX>;
 /// A tier over either driver.
-pub type Tier<'d, const UNIT: usize, const SECTOR: usize> =
-    AnyTier<'d, NorMedium<&'d mut Flash<UNIT, SECTOR>>, &'d mut Flash<UNIT, SECTOR>>;
+pub type Tier<'d, const UNIT: usize, const SECTOR: usize> = AnyNorTier<'d, &'d mut Flash<UNIT, SECTOR>>;
 /// The values of the keys that have one.
 pub type Values = BTreeMap<u8, Vec<u8>>;
 
@@ -115,15 +112,7 @@ pub fn built<'d, const UNIT: usize, const SECTOR: usize>(
 ) -> Tier<'d, UNIT, SECTOR> {
     let config = FlashConfig { time_every_s: 2, ..FlashConfig::new(SECTOR as u32, 0xBA7C) };
     let blank = flash.erase_value();
-    let tier = match driver {
-        Driver::Blocking => {
-            FlashTier::new(config, memory, NorMedium::erased_to(flash, blank)).map(AnyTier::Blocking)
-        }
-        Driver::Async => {
-            let medium = AsyncNorMedium::erased_to(Waiting::new(flash), blank);
-            FlashTier::new(config, memory, medium).map(|tier| AnyTier::Async(AwaitedTier::new(tier)))
-        }
-    };
+    let tier = AnyNorTier::new(driver, config, memory, flash, blank);
     tier.unwrap_or_else(|error| panic!("the tier can't be built: {error}"))
 }
 
@@ -138,7 +127,7 @@ pub fn mounted<const UNIT: usize, const SECTOR: usize>(tier: &mut Tier<'_, UNIT,
 /// Changes of the flash so far.
 #[must_use]
 pub fn changes<const UNIT: usize, const SECTOR: usize>(tier: &Tier<'_, UNIT, SECTOR>) -> usize {
-    tier.medium(|medium| &**medium.flash(), |flash| &**flash).tape_len()
+    tier.flash().tape_len()
 }
 
 /// Carries out a step, with the polls that it needs.

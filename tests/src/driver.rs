@@ -4,8 +4,8 @@ use coldpress_core::compaction::{CompactionTask, Report, TasksFull};
 use coldpress_core::drive::Now;
 use coldpress_core::recovery::MountReport;
 use coldpress_embedded::flash::{
-    AsyncNorMedium, Batch, Cursor, FlashMountError, FlashStats, FlashTier, GetError, KeyFound, Medium,
-    PutError, Reserved, Wait, Work,
+    AsyncNorMedium, Batch, BuildError, Cursor, FlashConfig, FlashMemory, FlashMountError, FlashStats,
+    FlashTier, GetError, KeyFound, Medium, NorMedium, PutError, Reserved, Wait, Work,
 };
 use embedded_storage::nor_flash::NorFlash;
 
@@ -23,6 +23,21 @@ pub enum Driver {
 impl Driver {
     /// Both drivers.
     pub const BOTH: [Self; 2] = [Self::Blocking, Self::Async];
+
+    /// The driver of a seed: each has every second one.
+    #[must_use]
+    pub const fn of_seed(seed: u64) -> Self {
+        if seed.is_multiple_of(2) { Self::Blocking } else { Self::Async }
+    }
+
+    /// The one that this is not.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Blocking => Self::Async,
+            Self::Async => Self::Blocking,
+        }
+    }
 }
 
 /// A flash tier over a blocking medium, or over an async flash.
@@ -78,6 +93,55 @@ macro_rules! look {
     };
 }
 
+/// A tier on a flash, over either driver.
+pub type AnyNorTier<'m, F> = AnyTier<'m, NorMedium<F>, F>;
+
+impl<'m, F: NorFlash + Tearing> AnyNorTier<'m, F> {
+    /// Builds a tier on a flash; nothing is read or written yet.
+    ///
+    /// # Errors
+    /// [`BuildError`] where flash, memory and configuration do not fit each other.
+    pub fn new<
+        const SEGMENTS: usize,
+        const BUCKETS: usize,
+        const RECORD: usize,
+        const TASKS: usize,
+        const BATCH: usize,
+    >(
+        driver: Driver,
+        config: FlashConfig,
+        memory: &'m mut FlashMemory<SEGMENTS, BUCKETS, RECORD, TASKS, BATCH>,
+        flash: F,
+        erase_value: u8,
+    ) -> Result<Self, BuildError> {
+        match driver {
+            Driver::Blocking => {
+                FlashTier::new(config, memory, NorMedium::erased_to(flash, erase_value)).map(Self::Blocking)
+            }
+            Driver::Async => {
+                let medium = AsyncNorMedium::erased_to(Waiting::new(flash), erase_value);
+                FlashTier::new(config, memory, medium).map(|tier| Self::Async(AwaitedTier::new(tier)))
+            }
+        }
+    }
+
+    /// The flash.
+    pub const fn flash(&self) -> &F {
+        match self {
+            Self::Blocking(tier) => tier.medium().flash(),
+            Self::Async(awaited) => awaited.tier.medium().flash().flash(),
+        }
+    }
+
+    /// Gives the flash back.
+    pub fn into_flash(self) -> F {
+        match self {
+            Self::Blocking(tier) => tier.into_medium().into_flash(),
+            Self::Async(awaited) => awaited.tier.into_medium().into_flash().into_flash(),
+        }
+    }
+}
+
 /// Stands for the answer of a call that was dropped.
 const DROPPED: PutError = PutError::Busy(Wait::Operation);
 
@@ -112,6 +176,11 @@ impl<M: Medium, F: NorFlash + Tearing> AnyTier<'_, M, F> {
         call!(self, Err(FlashMountError::Busy), tier => tier.mount(now))
     }
 
+    /// The findings of the mount.
+    pub fn mounted(&self) -> Result<MountReport, FlashMountError> {
+        look!(self, tier => tier.mounted())
+    }
+
     /// Polls.
     pub fn poll(&mut self, now: Now, budget: u32) -> Work {
         call!(self, Work::default(), tier => tier.poll(now, budget))
@@ -135,6 +204,11 @@ impl<M: Medium, F: NorFlash + Tearing> AnyTier<'_, M, F> {
     /// Commits several keys together.
     pub fn commit_batch<const N: usize>(&mut self, now: Now, batch: &Batch<'_, N>) -> Result<(), PutError> {
         call!(self, Err(DROPPED), tier => tier.commit_batch(now, batch))
+    }
+
+    /// Makes all puts durable.
+    pub fn sync(&mut self, now: Now) -> Result<(), PutError> {
+        call!(self, Err(DROPPED), tier => tier.sync(now))
     }
 
     /// Frees space for a put.
@@ -221,6 +295,16 @@ impl<M: Medium, F: NorFlash + Tearing> AnyTier<'_, M, F> {
     /// Takes a report.
     pub fn take_report(&mut self) -> Option<Report> {
         look!(self, tier => tier.take_report())
+    }
+
+    /// How many keys have a value, expired ones included.
+    pub fn len(&self) -> u32 {
+        look!(self, tier => tier.len())
+    }
+
+    /// Whether no key has a value.
+    pub fn is_empty(&self) -> bool {
+        look!(self, tier => tier.is_empty())
     }
 
     /// Returns the stats.

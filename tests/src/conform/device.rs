@@ -1,14 +1,15 @@
-//! The embedded adapter's flash tier, on flash in memory.
+//! The embedded adapter's flash tier, on flash in memory, over both drivers.
 
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::drive::{MediumError, Now};
 use coldpress_core::recovery::MountReport;
 use coldpress_embedded::flash::{
-    Cursor, FlashConfig, FlashMemory, FlashMountError, FlashTier, GetError, NorMedium, PutError, buckets_for,
+    Cursor, FlashConfig, FlashMemory, FlashMountError, GetError, PutError, buckets_for,
 };
 use coldpress_std::clock::ManualClock;
 
 use super::{Adapter, time};
+use crate::driver::{AnyNorTier, Driver};
 use crate::flash::Flash;
 
 /// The most keys for which the index of a device has places.
@@ -20,12 +21,13 @@ const POLLS_MAX: u32 = 10_000;
 /// Operations of one poll.
 const BUDGET: u32 = 16;
 
-type Nor<const UNIT: usize, const SECTOR: usize> = NorMedium<Flash<UNIT, SECTOR>>;
+type Tier<const UNIT: usize, const SECTOR: usize> = AnyNorTier<'static, Flash<UNIT, SECTOR>>;
 
-/// The tier of a device, on a flash of this shape.
+/// The tier of a device, on a flash of this shape. Each time that it is [opened again](Adapter::reopen) the other driver mounts it.
 #[derive(Debug)]
 pub struct DeviceTier<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> {
-    tier: Option<FlashTier<'static, Nor<UNIT, SECTOR>>>,
+    tier: Option<Tier<UNIT, SECTOR>>,
+    driver: Driver,
     clock: &'static ManualClock,
     erase_value: u8,
 }
@@ -36,8 +38,9 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> DeviceTier<U
     /// # Panics
     /// Where it does not mount.
     #[must_use]
-    pub fn new(erase_value: u8, clock: &'static ManualClock) -> Self {
-        Self::on(Flash::new(SEGMENTS, erase_value), clock).unwrap_or_else(|error| panic!("mount: {error}"))
+    pub fn new(erase_value: u8, driver: Driver, clock: &'static ManualClock) -> Self {
+        let tier = Self::on(Flash::new(SEGMENTS, erase_value), driver, clock);
+        tier.unwrap_or_else(|error| panic!("mount: {error}"))
     }
 
     /// A tier on flash that holds an image.
@@ -47,49 +50,54 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> DeviceTier<U
     pub fn with_image(
         image: &[u8],
         erase_value: u8,
+        driver: Driver,
         clock: &'static ManualClock,
     ) -> Result<Self, FlashMountError> {
-        Self::on(Flash::with_bytes(image, erase_value), clock)
+        Self::on(Flash::with_bytes(image, erase_value), driver, clock)
     }
 
     /// A tier on flash as it is. Its memory is a static one, as on a device; a test has few of them.
     ///
     /// # Errors
     /// The error of its mount.
-    pub fn on(flash: Flash<UNIT, SECTOR>, clock: &'static ManualClock) -> Result<Self, FlashMountError> {
+    pub fn on(
+        flash: Flash<UNIT, SECTOR>,
+        driver: Driver,
+        clock: &'static ManualClock,
+    ) -> Result<Self, FlashMountError> {
         const BUCKETS: usize = buckets_for(DEVICE_KEYS_MAX);
         let memory: &'static mut FlashMemory<SEGMENTS, BUCKETS, DEVICE_RECORD_MAX> =
             Box::leak(Box::new(FlashMemory::new()));
         let erase_value = flash.erase_value();
         let config = FlashConfig::new(u32::try_from(SECTOR).unwrap_or(u32::MAX), 7);
-        let medium = NorMedium::erased_to(flash, erase_value);
-        let mut tier = FlashTier::new(config, memory, medium).unwrap_or_else(|error| panic!("{error}"));
+        let tier = AnyNorTier::new(driver, config, memory, flash, erase_value);
+        let mut tier = tier.unwrap_or_else(|error| panic!("{error}"));
         tier.mount(now(clock))?;
-        Ok(Self { tier: Some(tier), clock, erase_value })
+        Ok(Self { tier: Some(tier), driver, clock, erase_value })
     }
 
     /// The flash.
     #[must_use]
     pub fn into_flash(mut self) -> Flash<UNIT, SECTOR> {
         match self.tier.take() {
-            Some(tier) => tier.into_medium().into_flash(),
+            Some(tier) => tier.into_flash(),
             None => Flash::new(SEGMENTS, self.erase_value),
         }
     }
 
-    fn tier(&mut self) -> &mut FlashTier<'static, Nor<UNIT, SECTOR>> {
+    fn tier(&mut self) -> &mut Tier<UNIT, SECTOR> {
         self.tier.as_mut().unwrap_or_else(|| panic!("it is mounted"))
     }
 
     /// Offers a write until compaction has freed space for it.
     fn write<T>(
         &mut self,
-        mut offer: impl FnMut(&mut FlashTier<'static, Nor<UNIT, SECTOR>>, Now) -> Result<T, PutError>,
+        mut offer: impl FnMut(&mut Tier<UNIT, SECTOR>, Now) -> Result<T, PutError>,
     ) -> Result<T, PutError> {
         let now = now(self.clock);
         for _ in 0..POLLS_MAX {
             match offer(self.tier(), now) {
-                Err(PutError::Busy(_)) if !self.tier().medium().flash().has_power() => {
+                Err(PutError::Busy(_)) if !self.tier().flash().has_power() => {
                     return Err(PutError::Medium(MediumError::Io));
                 }
                 Err(PutError::NeedsCompaction | PutError::Busy(_)) => {
@@ -104,7 +112,7 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> DeviceTier<U
     /// The findings of the mount.
     #[must_use]
     pub fn mount_report(&self) -> MountReport {
-        let report = self.tier.as_ref().map(FlashTier::mounted);
+        let report = self.tier.as_ref().map(AnyNorTier::mounted);
         report.and_then(Result::ok).unwrap_or_else(|| panic!("it is mounted"))
     }
 
@@ -159,7 +167,8 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> Adapter
     for DeviceTier<UNIT, SECTOR, SEGMENTS>
 {
     fn name(&self) -> String {
-        format!("{SEGMENTS} sectors of {SECTOR}, unit {UNIT}, erased {:02x}", self.erase_value)
+        let Self { driver, erase_value, .. } = self;
+        format!("{SEGMENTS} sectors of {SECTOR}, unit {UNIT}, erased {erase_value:02x}, {driver:?}")
     }
 
     fn put(&mut self, key: &[u8], value: &[u8], ttl_s: Option<u32>) {
@@ -215,13 +224,14 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> Adapter
     }
 
     fn reopen(&mut self) {
-        let clock = self.clock;
-        let taken = core::mem::replace(self, Self { tier: None, clock, erase_value: self.erase_value });
-        *self = Self::on(taken.into_flash(), clock).unwrap_or_else(|error| panic!("mount: {error}"));
+        let Self { driver, clock, erase_value, .. } = *self;
+        let taken = core::mem::replace(self, Self { tier: None, driver, clock, erase_value });
+        let tier = Self::on(taken.into_flash(), driver.other(), clock);
+        *self = tier.unwrap_or_else(|error| panic!("mount: {error}"));
     }
 
     fn image(&mut self) -> Vec<u8> {
         self.sync();
-        self.tier().medium().flash().bytes().to_vec()
+        self.tier().flash().bytes().to_vec()
     }
 }

@@ -8,14 +8,13 @@ use coldpress_core::drive::Now;
 use coldpress_core::durability::expiry_s;
 use coldpress_core::recovery::MountReport;
 use coldpress_embedded::flash::{
-    AsyncNorMedium, Cursor, FlashConfig, FlashMemory, FlashTier, GetError, NorMedium, PutError, Reserved,
-    buckets_for,
+    Cursor, FlashConfig, FlashMemory, GetError, PutError, Reserved, buckets_for,
 };
 
 use super::damage::Past;
 use crate::digest::Digest;
-use crate::driver::{AnyTier, AwaitedTier, Driver};
-use crate::flash::{self, Flash, Waiting};
+use crate::driver::{AnyNorTier, Driver};
+use crate::flash::{self, Flash};
 use crate::sim::{Do, Key, Oracle, What, key_bytes};
 
 /// Segments of the small flash of most histories.
@@ -36,8 +35,7 @@ const BEGINNING_S: u32 = 1_000;
 type Memory<const SEGMENTS: usize, const TASKS: usize> =
     FlashMemory<SEGMENTS, { buckets_for(KEYS) }, RECORD_BYTES, TASKS>;
 
-type Tier<'d, const UNIT: usize, const SECTOR: usize> =
-    AnyTier<'d, NorMedium<&'d mut Flash<UNIT, SECTOR>>, &'d mut Flash<UNIT, SECTOR>>;
+type Tier<'d, const UNIT: usize, const SECTOR: usize> = AnyNorTier<'d, &'d mut Flash<UNIT, SECTOR>>;
 
 /// A small flash with a tier: `UNIT` bytes are programmed as one, `SECTOR` bytes are one of `SEGMENTS` segments.
 #[derive(Debug, Clone, Copy)]
@@ -237,14 +235,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> Device<'
     ) -> Tier<'d, UNIT, SECTOR> {
         let config = FlashConfig { time_every_s: 2, ..FlashConfig::new(SECTOR as u32, 0xC01D) };
         let erase_value = flash.erase_value();
-        let tier = match driver {
-            Driver::Blocking => FlashTier::new(config, memory, NorMedium::erased_to(flash, erase_value))
-                .map(AnyTier::Blocking),
-            Driver::Async => {
-                let medium = AsyncNorMedium::erased_to(Waiting::new(flash), erase_value);
-                FlashTier::new(config, memory, medium).map(|tier| AnyTier::Async(AwaitedTier::new(tier)))
-            }
-        };
+        let tier = AnyNorTier::new(driver, config, memory, flash, erase_value);
         tier.unwrap_or_else(|error| panic!("the tier can't be built: {error}"))
     }
 
@@ -279,7 +270,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> Device<'
     }
 
     fn flash(&self) -> &Flash<UNIT, SECTOR> {
-        self.tier.medium(|medium| &**medium.flash(), |flash| &**flash)
+        self.tier.flash()
     }
 
     /// Calls the tier: the present knowledge counts at each moment of the call.

@@ -140,7 +140,17 @@ impl<F: NorFlash + Tearing> waiting::NorFlash for Waiting<F> {
     }
 }
 
-impl<const UNIT: usize, const SECTOR: usize, const READ: usize> Tearing for &mut Flash<UNIT, SECTOR, READ> {
+impl<F: Tearing> Tearing for &mut F {
+    fn tear_program(&mut self, at: u32, bytes: &[u8], seed: u64) -> usize {
+        F::tear_program(self, at, bytes, seed)
+    }
+
+    fn tear_erase(&mut self, from: u32, to: u32, seed: u64) -> usize {
+        F::tear_erase(self, from, to, seed)
+    }
+}
+
+impl<const UNIT: usize, const SECTOR: usize, const READ: usize> Tearing for Flash<UNIT, SECTOR, READ> {
     fn tear_program(&mut self, at: u32, bytes: &[u8], seed: u64) -> usize {
         let change = super::Change::Program { at: at as usize, bytes: bytes.to_vec() };
         self.tear_by(&change, seed)

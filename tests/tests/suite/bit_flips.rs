@@ -8,6 +8,7 @@ use coldpress_embedded::flash::GetError;
 use coldpress_std::clock::ManualClock;
 use coldpress_std::image::Image;
 use coldpress_tests::conform::{Adapter, DeviceTier, History, Model};
+use coldpress_tests::driver::Driver;
 use coldpress_tests::flash::Flash;
 use coldpress_tests::sim::{Rng, STRIDE, mixed};
 
@@ -47,7 +48,7 @@ fn flip_everywhere<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize
     type Device<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> =
         DeviceTier<UNIT, SECTOR, SEGMENTS>;
     let clock: &'static ManualClock = Box::leak(Box::new(ManualClock::new(1_000_000)));
-    let mut device: Device<UNIT, SECTOR, SEGMENTS> = Device::new(erase_value, clock);
+    let mut device: Device<UNIT, SECTOR, SEGMENTS> = Device::new(erase_value, Driver::Blocking, clock);
     let (model, written) = fill(&mut device);
     let bytes = device.into_flash().bytes().to_vec();
     let mut seen = Seen::default();
@@ -59,7 +60,7 @@ fn flip_everywhere<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize
         flash.flip(at, bit);
         let image = Image::read_from(flash.bytes().to_vec()).unwrap_or_else(|error| panic!("{why}: {error}"));
         let mut device: Device<UNIT, SECTOR, SEGMENTS> =
-            Device::on(flash, clock).unwrap_or_else(|error| panic!("{why}: {error}"));
+            Device::on(flash, Driver::of_seed(flip), clock).unwrap_or_else(|error| panic!("{why}: {error}"));
         let report = device.mount_report();
         let is_reported = report.damaged_records + report.quarantined_segments + report.torn_records > 0;
         seen.reported += u32::from(is_reported);

@@ -1,4 +1,4 @@
-//! Both adapters give the same answers to the same histories, and read each other's images.
+//! Both adapters give the same answers to the same histories, and read each other's images. A device mounts by both drivers in turn.
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{Geometry, Identity, Store};
@@ -7,6 +7,7 @@ use coldpress_embedded::flash::{FlashMountError, PutError};
 use coldpress_std::clock::ManualClock;
 use coldpress_std::image::{Image, build, build_for};
 use coldpress_tests::conform::{Adapter, DEVICE_RECORD_MAX, DeviceTier, History, HostTier, Model, time};
+use coldpress_tests::driver::Driver;
 use coldpress_tests::flash::Flash;
 use coldpress_tests::sim::{Rng, mixed};
 
@@ -31,8 +32,13 @@ fn same_histories_on_both_adapters_get_the_same_answers() {
         let clock = clock();
         let mut model = Model::default();
         let mut host = HostTier::new(16 << 10, 20, clock);
-        let (mut word, mut byte, mut wide) =
-            (Word::new(0xFF, clock), Byte::new(0xFF, clock), Wide::new(0x00, clock));
+        // The driver of the first life.
+        let first = Driver::of_seed(seed);
+        let (mut word, mut byte, mut wide) = (
+            Word::new(0xFF, first, clock),
+            Byte::new(0xFF, first.other(), clock),
+            Wide::new(0x00, first, clock),
+        );
         let adapters: &mut [&mut dyn Adapter] = &mut [&mut host, &mut word, &mut byte, &mut wide];
         history(seed).run(adapters, clock, &mut model);
         for adapter in adapters {
@@ -75,7 +81,7 @@ fn cross<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(erase_va
 
     clock.advance_s(3_000);
     let mut device: DeviceTier<UNIT, SECTOR, SEGMENTS> =
-        DeviceTier::with_image(&built, erase_value, clock).unwrap();
+        DeviceTier::with_image(&built, erase_value, Driver::of_seed(seed), clock).unwrap();
     history.compare(&mut [&mut device], clock, &model);
     history.run(&mut [&mut device], clock, &mut model);
     let image = Image::read_from(device.image()).unwrap();
@@ -105,7 +111,8 @@ fn flash_after_a_power_cut_reads_the_same_on_host_and_device() {
         let mut model = Model::default();
         let mut flash: Flash<4, 4096> = Flash::new(16, 0xFF);
         flash.cut_after(2 + rng.below(1_500), seed);
-        let mut device: DeviceTier<4, 4096, 16> = DeviceTier::on(flash, clock).unwrap();
+        let driver = Driver::of_seed(seed);
+        let mut device: DeviceTier<4, 4096, 16> = DeviceTier::on(flash, driver, clock).unwrap();
         let unsure = loop {
             let key = history.key(rng.below(history.keys));
             let value = rng.next_u64().to_le_bytes().repeat(1 + rng.index(10));
@@ -127,7 +134,7 @@ fn flash_after_a_power_cut_reads_the_same_on_host_and_device() {
         flash.power_on();
         let image = Image::read_from(flash.bytes().to_vec()).unwrap();
         torn += u32::from((0..16).any(|segment| image.examine(segment).unwrap().torn_bytes > 0));
-        let mut device: DeviceTier<4, 4096, 16> = DeviceTier::on(flash, clock).unwrap();
+        let mut device: DeviceTier<4, 4096, 16> = DeviceTier::on(flash, driver.other(), clock).unwrap();
         let (key, before) = unsure;
         for other in history.all_keys() {
             let found = image.get(&other, 0).unwrap();
@@ -141,10 +148,9 @@ fn flash_after_a_power_cut_reads_the_same_on_host_and_device() {
     assert!(torn > 10, "{torn} of the cuts tore a record");
 }
 
-#[test]
-fn long_values_in_pieces_of_a_device_open_whole_on_the_host() {
+fn long_values(driver: Driver) {
     let clock = clock();
-    let mut device = Word::new(0xFF, clock);
+    let mut device = Word::new(0xFF, driver, clock);
     let long =
         |version: u64| -> Vec<u8> { (0..250).flat_map(|at| mixed(version ^ at).to_le_bytes()).collect() };
     device.put(b"short", b"v", None);
@@ -162,13 +168,21 @@ fn long_values_in_pieces_of_a_device_open_whole_on_the_host() {
 }
 
 #[test]
+fn long_values_in_pieces_of_a_device_open_whole_on_the_host() {
+    Driver::BOTH.into_iter().for_each(long_values);
+}
+
+#[test]
 fn image_of_the_other_adapter_is_refused_by_both() {
     let clock = clock();
     let geometry = Geometry::new(4096, 16, 4, 0xFF, Identity::KeyedHash).unwrap();
     let store = Store { hash_key: [3; 16], ..STORE };
     let image = build(geometry, store, time(clock), |image| image.put(b"key", b"v", CodecId::Raw, None));
-    let refused = Word::with_image(&image.unwrap(), 0xFF, clock).unwrap_err();
-    assert!(matches!(refused, FlashMountError::Mount(MountError::Header(_))), "{refused:?}");
+    let image = image.unwrap();
+    for driver in Driver::BOTH {
+        let refused = Word::with_image(&image, 0xFF, driver, clock).unwrap_err();
+        assert!(matches!(refused, FlashMountError::Mount(MountError::Header(_))), "{refused:?}");
+    }
 
     // An image of the right length, but written by a device.
     let geometry = Geometry::new(16 << 10, 20, 1, 0x00, Identity::KeyBytes).unwrap();

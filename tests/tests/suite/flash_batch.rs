@@ -97,8 +97,7 @@ fn cut_anywhere<const UNIT: usize, const SECTOR: usize>(blank: u8, driver: Drive
     let tried = life.each_cut(|mut left, around| {
         let found = survived(&mut memory, &mut left, driver, around, &after);
         // The other driver mounts the same.
-        let other = if driver == Driver::Async { Driver::Blocking } else { Driver::Async };
-        let _ = survived(&mut memory, &mut left, other, [&found, &found], &[]);
+        let _ = survived(&mut memory, &mut left, driver.other(), [&found, &found], &[]);
     });
     println!("units of {UNIT}, blank {blank:#04x}, {driver:?}: {tried} cuts");
     assert!(tried * STRIDE > 4_000, "{tried} cuts");

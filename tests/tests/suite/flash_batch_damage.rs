@@ -28,9 +28,7 @@ fn committed(more: bool) -> Committed {
     let news = Act::Together((0..4).map(|key| item(key, 17)).collect());
     act(&mut tier, &olds);
     let older = values(&mut tier);
-    let bytes = |tier: &coldpress_tests::batches::Tier<'_, UNIT, SECTOR>| {
-        tier.medium(|medium| &**medium.flash(), |flash| &**flash).bytes().to_vec()
-    };
+    let bytes = |tier: &coldpress_tests::batches::Tier<'_, UNIT, SECTOR>| tier.flash().bytes().to_vec();
     let before = bytes(&tier);
     act(&mut tier, &news);
     let after = bytes(&tier);
