@@ -5,9 +5,11 @@ use coldpress_core::drive::Now;
 use coldpress_core::recovery::MountReport;
 use coldpress_embedded::flash::{
     AsyncNorMedium, Batch, BuildError, Cursor, FlashConfig, FlashMemory, FlashMountError, FlashStats,
-    FlashTier, GetError, KeyFound, Medium, NorMedium, PutError, Reserved, Wait, Work,
+    FlashTier, GetError, KeyFound, Medium, NorMedium, PutError, Reserved, Schema, TypedGetError,
+    TypedPutError, Wait, Work,
 };
 use embedded_storage::nor_flash::NorFlash;
+use serde::{Deserialize, Serialize};
 
 use crate::flash::{Tearing, Waiting, run};
 
@@ -194,6 +196,27 @@ impl<M: Medium, F: NorFlash + Tearing> AnyTier<'_, M, F> {
     /// Puts a value with a lifetime.
     pub fn put_with_ttl(&mut self, now: Now, key: &[u8], value: &[u8], ttl_s: u32) -> Result<(), PutError> {
         call!(self, Err(DROPPED), tier => tier.put_with_ttl(now, key, value, ttl_s))
+    }
+
+    /// Puts a value of a type with a schema.
+    pub fn put_typed<T: Schema + Serialize>(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        value: &T,
+        buffer: &mut [u8],
+    ) -> Result<(), TypedPutError> {
+        call!(self, Err(TypedPutError::Put(DROPPED)), tier => tier.put_typed(now, key, value, buffer))
+    }
+
+    /// Gets a value of a type with a schema.
+    pub fn get_typed<'b, T: Schema + Deserialize<'b>>(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        buffer: &'b mut [u8],
+    ) -> Result<Option<T>, TypedGetError> {
+        call!(self, Err(TypedGetError::Get(GetError::Busy)), tier => tier.get_typed(now, key, buffer))
     }
 
     /// Removes.
