@@ -1,6 +1,6 @@
 //! Golden images: this build reads the files of an earlier one to the last byte, and writes the same.
 //!
-//! `tests/data/golden` holds, packed, the files of two tiers of a service and the flash of three devices, each beside a list of its
+//! `tests/data/golden` holds, packed, the files of two tiers of a service and the flash of four devices, each beside a list of its
 //! contents:
 //!
 //! | image | shape |
@@ -10,6 +10,7 @@
 //! | `device` | 20 sectors of 1 KiB, units of 4 bytes, origins of 4 bytes, with a secret |
 //! | `device-open` | 20 sectors of 4 KiB, units of 1 byte, origins of 6 bytes, without a secret |
 //! | `device-built` | as a host builds it for a device, with encoded values |
+//! | `device-one-free` | 20 sectors of 1 KiB, units of 8 bytes, one of them free: batches, typed values and long values |
 //!
 //! # Making them anew
 //!
@@ -25,17 +26,19 @@
 
 use coldpress_std::CompactionTask;
 use coldpress_std::image::{Identity, Image};
+use coldpress_tests::driver::Driver;
 use coldpress_tests::flash::Flash;
 
 use crate::golden_census::{CODECS, Census, FOOTERS};
 use crate::golden_device::{
     BUILT, Device, Memory, SECRET, WITH_SECRET, WITHOUT_SECRET, check, check_built, kinds, make_built,
 };
+use crate::golden_one_free::{ONE_FREE, check_one_free};
 use crate::golden_service::{
     Files, LARGE, PATIENCE, SMALL, Shape, census, check_files, clock_at, images, open, pools, unpack,
 };
 use crate::golden_stored::{Contents, store, stored, stored_file, text};
-use crate::{golden_device, golden_service};
+use crate::{golden_device, golden_one_free, golden_service};
 
 /// The treatment of images that were made anew, besides the checks: none, `write` or `same`.
 fn mode() -> Option<String> {
@@ -120,6 +123,8 @@ fn device_image_holds_exactly_its_contents() {
     check::<1, 4096>(&bytes, &contents);
     let (bytes, contents) = stored_file(BUILT);
     check_built(&bytes, &contents);
+    let (bytes, contents) = stored_file(ONE_FREE);
+    check_one_free(&bytes, &contents);
 }
 
 #[test]
@@ -143,7 +148,9 @@ fn go_on<const UNIT: usize, const SECTOR: usize>(bytes: &[u8], mut contents: Con
     let mut memory = Memory::new();
     let mut flash = Flash::<UNIT, SECTOR>::with_bytes(bytes, 0xFF);
     for life in 0..3 {
-        let mut device = Device::mount(&mut memory, flash, None, contents.now_s);
+        // The drivers take turns.
+        let driver = Driver::of_seed(life as u64);
+        let mut device = Device::mount(&mut memory, driver, flash, None, contents.now_s);
         device.check(&contents);
         let keys = contents.keys();
         for key in keys.iter().skip(life).step_by(7) {
@@ -163,7 +170,7 @@ fn go_on<const UNIT: usize, const SECTOR: usize>(bytes: &[u8], mut contents: Con
     }
     let end_s = contents.live.values().filter_map(|live| live.left_s).max().unwrap();
     contents.pass(end_s);
-    Device::mount(&mut memory, flash, None, contents.now_s).check(&contents);
+    Device::mount(&mut memory, Driver::Async, flash, None, contents.now_s).check(&contents);
 }
 
 #[test]
@@ -172,6 +179,8 @@ fn device_image_mounted_and_written_goes_on() {
     go_on::<4, 1024>(&bytes, contents);
     let (bytes, contents) = stored_file(WITHOUT_SECRET);
     go_on::<1, 4096>(&bytes, contents);
+    let (bytes, contents) = stored_file(ONE_FREE);
+    go_on::<8, 1024>(&bytes, contents);
 }
 
 fn service_made_anew(shape: &Shape) {
@@ -216,4 +225,11 @@ fn golden_devices_made_anew_hold_every_kind() {
     let (bytes, contents) = make_built();
     check_built(&bytes, &contents);
     device_made_anew(BUILT, bytes, &contents);
+}
+
+#[test]
+fn golden_one_free_device_made_anew_holds_every_kind() {
+    let (bytes, contents) = golden_one_free::make();
+    check_one_free(&bytes, &contents);
+    device_made_anew(ONE_FREE, bytes, &contents);
 }

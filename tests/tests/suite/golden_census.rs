@@ -150,6 +150,14 @@ impl Census {
         self.count(if is_long { "long lengths" } else { "short lengths" });
         self.count(if header.expires_s.is_some() { "expiry" } else { "no expiry" });
         self.count(if header.origin.is_some() { "origin" } else { "no origin" });
+        match header.kind {
+            Kind::Value if header.origin.is_none() => self.count("value without origin"),
+            Kind::Tombstone if header.origin.is_none() => self.count("tombstone without origin"),
+            _ => {}
+        }
+        if record.is_member {
+            self.count("member of a batch");
+        }
         if header.origin.is_some() && header.expires_s.is_some() {
             self.count("origin and expiry");
         }

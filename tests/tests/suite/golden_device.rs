@@ -3,17 +3,19 @@
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{Geometry, Header, Identity, Store};
 use coldpress_embedded::flash::{
-    CompactionTask, Cursor, FlashConfig, FlashMemory, FlashTier, GetError, NorMedium, Now, PutError,
-    buckets_for,
+    Batch, CompactionTask, Cursor, FlashConfig, FlashMemory, GetError, Now, PutError, Schema, TypedGetError,
+    TypedPutError, buckets_for,
 };
 use coldpress_std::image::{BuildError, Image, build_for};
+use coldpress_tests::driver::{AnyNorTier, Driver};
 use coldpress_tests::flash::Flash;
+use serde::{Deserialize, Serialize};
 
 use crate::golden_census::{Census, LONG, RECORDS, SEGMENTS};
 use crate::golden_stored::{Contents, check_images, state_ends, text};
 
 /// When the first record is put, in seconds.
-const START_S: u32 = 1_700_000_000;
+pub(crate) const START_S: u32 = 1_700_000_000;
 /// The longest record, in bytes.
 const RECORD: usize = 400;
 /// The longest piece of a value, in bytes.
@@ -36,24 +38,26 @@ pub(crate) const BUILT: &str = "device-built";
 /// The secret of the devices that have one.
 pub(crate) const SECRET: [u8; 16] = *b"golden, not open";
 
-pub(crate) type Memory = FlashMemory<SEGMENTS_OF_DEVICE, { buckets_for(200) }, RECORD>;
+pub(crate) type Memory = FlashMemory<SEGMENTS_OF_DEVICE, { buckets_for(200) }, RECORD, 1, 4>;
+type Tier<'m, const UNIT: usize, const SECTOR: usize> = AnyNorTier<'m, Flash<UNIT, SECTOR>>;
 
 /// A flash tier and its time.
 pub(crate) struct Device<'m, const UNIT: usize, const SECTOR: usize> {
-    tier: FlashTier<'m, NorMedium<Flash<UNIT, SECTOR>>>,
+    tier: Tier<'m, UNIT, SECTOR>,
     now: Now,
 }
 
 impl<'m, const UNIT: usize, const SECTOR: usize> Device<'m, UNIT, SECTOR> {
     pub(crate) fn mount(
         memory: &'m mut Memory,
+        driver: Driver,
         flash: Flash<UNIT, SECTOR>,
         secret: Option<[u8; 16]>,
         now_s: u32,
     ) -> Self {
         let config = FlashConfig::new(SECTOR as u32, 0x1234_5678_9ABC_DEF0);
         let config = secret.map_or(config, |secret| config.secret(secret));
-        let mut tier = FlashTier::new(config, memory, NorMedium::new(flash)).unwrap();
+        let mut tier = AnyNorTier::new(driver, config, memory, flash, 0xFF).unwrap();
         let now = Now { monotonic_ms: 1_000, wall_s: now_s };
         tier.mount(now).unwrap();
         while !tier.poll(now, 64).is_idle {}
@@ -61,10 +65,10 @@ impl<'m, const UNIT: usize, const SECTOR: usize> Device<'m, UNIT, SECTOR> {
     }
 
     pub(crate) fn into_flash(self) -> Flash<UNIT, SECTOR> {
-        self.tier.into_medium().into_flash()
+        self.tier.into_flash()
     }
 
-    fn pass(&mut self, seconds: u32) {
+    pub(crate) fn pass(&mut self, seconds: u32) {
         self.now.wall_s += seconds;
         self.now.monotonic_ms += u64::from(seconds) * 1_000;
     }
@@ -72,7 +76,7 @@ impl<'m, const UNIT: usize, const SECTOR: usize> Device<'m, UNIT, SECTOR> {
     /// Makes a call until compaction has freed space for it.
     fn write<T>(
         &mut self,
-        mut call: impl FnMut(&mut FlashTier<'m, NorMedium<Flash<UNIT, SECTOR>>>, Now) -> Result<T, PutError>,
+        mut call: impl FnMut(&mut Tier<'m, UNIT, SECTOR>, Now) -> Result<T, PutError>,
     ) -> T {
         for _ in 0..CALLS_MAX {
             match call(&mut self.tier, self.now) {
@@ -96,6 +100,26 @@ impl<'m, const UNIT: usize, const SECTOR: usize> Device<'m, UNIT, SECTOR> {
             self.write(|tier, now| tier.put_piece(now, key, piece));
         }
         self.write(|tier, now| tier.commit(now, key));
+    }
+
+    pub(crate) fn put_typed<T: Schema + Serialize>(&mut self, key: &[u8], value: &T, buffer: &mut [u8]) {
+        self.write(|tier, now| match tier.put_typed(now, key, value, buffer) {
+            Err(TypedPutError::Put(error)) => Err(error),
+            Err(error) => panic!("{error}"),
+            Ok(()) => Ok(()),
+        });
+    }
+
+    pub(crate) fn get_typed<'b, T: Schema + Deserialize<'b>>(
+        &mut self,
+        key: &[u8],
+        buffer: &'b mut [u8],
+    ) -> Result<Option<T>, TypedGetError> {
+        self.tier.get_typed(self.now, key, buffer)
+    }
+
+    pub(crate) fn commit_batch(&mut self, batch: &Batch<'_, 4>) {
+        self.write(|tier, now| tier.commit_batch(now, batch));
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) -> bool {
@@ -232,7 +256,7 @@ pub(crate) fn make<const UNIT: usize, const SECTOR: usize>(secret: Option<[u8; 1
         if life % 2 == 1 {
             spoil(&mut flash);
         }
-        let mut device = Device::mount(&mut memory, flash, secret, contents.now_s);
+        let mut device = Device::mount(&mut memory, Driver::Blocking, flash, secret, contents.now_s);
         if life == 0 {
             fill(&mut device, &mut contents);
         }
@@ -249,13 +273,15 @@ pub(crate) fn make<const UNIT: usize, const SECTOR: usize>(secret: Option<[u8; 1
     panic!("no {lacks:?} after {LIVES_MAX} lives: {:?}", Census::of(&bytes));
 }
 
-/// Asserts that flash holds exactly the listed contents, to a reader of images and to a device.
+/// Asserts that flash holds exactly the listed contents, to a reader of images and to both drivers of a device.
 pub(crate) fn check<const UNIT: usize, const SECTOR: usize>(bytes: &[u8], contents: &Contents) {
     check_images(&[Image::read_from(bytes.to_vec()).unwrap()], contents);
-    let mut memory = Memory::new();
-    let flash = Flash::<UNIT, SECTOR>::with_bytes(bytes, 0xFF);
-    // The secret is read from the flash.
-    Device::mount(&mut memory, flash, None, contents.now_s).check(contents);
+    for driver in Driver::BOTH {
+        let mut memory = Memory::new();
+        let flash = Flash::<UNIT, SECTOR>::with_bytes(bytes, 0xFF);
+        // The secret is read from the flash.
+        Device::mount(&mut memory, driver, flash, None, contents.now_s).check(contents);
+    }
 }
 
 /// Makes the flash of a device as a host builds it, with every codec that a device's image may have.
@@ -284,19 +310,21 @@ pub(crate) fn make_built() -> (Vec<u8>, Contents) {
 /// Asserts that a built image holds exactly the listed contents, and that a device names the codecs of values that it can't decode.
 pub(crate) fn check_built(bytes: &[u8], contents: &Contents) {
     check_images(&[Image::read_from(bytes.to_vec()).unwrap()], contents);
-    let mut memory = Memory::new();
-    let flash = Flash::<4, 1024>::with_bytes(bytes, 0xFF);
-    let mut device = Device::mount(&mut memory, flash, None, contents.now_s);
-    let mut out = [0; RECORD];
-    for (key, live) in &contents.live {
-        let found = device.tier.get(device.now, key, &mut out);
-        match &key[..3] {
-            b"raw" => live.check(key, found.unwrap().unwrap()),
-            b"lz4" => assert_eq!(found, Err(GetError::Codec(CodecId::Lz4))),
-            _ => assert_eq!(found, Err(GetError::Codec(CodecId::Heatshrink))),
+    for driver in Driver::BOTH {
+        let mut memory = Memory::new();
+        let flash = Flash::<4, 1024>::with_bytes(bytes, 0xFF);
+        let mut device = Device::mount(&mut memory, driver, flash, None, contents.now_s);
+        let mut out = [0; RECORD];
+        for (key, live) in &contents.live {
+            let found = device.tier.get(device.now, key, &mut out);
+            match &key[..3] {
+                b"raw" => live.check(key, found.unwrap().unwrap()),
+                b"lz4" => assert_eq!(found, Err(GetError::Codec(CodecId::Lz4))),
+                _ => assert_eq!(found, Err(GetError::Codec(CodecId::Heatshrink))),
+            }
         }
-    }
-    for key in &contents.gone {
-        assert_eq!(device.tier.get(device.now, key, &mut out), Ok(None));
+        for key in &contents.gone {
+            assert_eq!(device.tier.get(device.now, key, &mut out), Ok(None));
+        }
     }
 }

@@ -26,6 +26,7 @@ mod golden;
 mod golden_bytes;
 mod golden_census;
 mod golden_device;
+mod golden_one_free;
 mod golden_service;
 mod golden_stored;
 mod hostile_images;
