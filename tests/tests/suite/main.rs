@@ -20,6 +20,7 @@ mod flash_queue;
 mod flash_queue_drops;
 mod flash_small;
 mod flash_small_faults;
+mod flash_two_large;
 mod flash_typed;
 mod format_versions;
 mod golden;
