@@ -70,11 +70,14 @@ impl<'m, F> AwaitedTier<'m, F> {
 /// Calls a tier of either kind. A call that is dropped gives `$dropped`.
 macro_rules! call {
     ($self:ident, $dropped:expr, $tier:ident => $call:expr) => {
+        call!($self, $dropped, $tier => $call, $call)
+    };
+    ($self:ident, $dropped:expr, $tier:ident => $call:expr, $awaited:expr) => {
         match $self {
             Self::Blocking($tier) => $call,
             Self::Async(awaited) => {
                 let $tier = &mut awaited.tier;
-                let (answer, points) = run($call, awaited.left);
+                let (answer, points) = run($awaited, awaited.left);
                 awaited.left = awaited.left.map(|left| left.saturating_sub(points));
                 if answer.is_none() {
                     (awaited.left, awaited.was_dropped) = (None, true);
@@ -94,6 +97,9 @@ macro_rules! look {
         }
     };
 }
+
+// Behind the macro, which it uses.
+mod queues;
 
 /// A tier on a flash, over either driver.
 pub type AnyNorTier<'m, F> = AnyTier<'m, NorMedium<F>, F>;

@@ -1,14 +1,16 @@
-//! A full flash tier whose power is cut again and again, mostly in the middle of compaction (rule 12, I-GC-2).
+//! A full flash tier whose power is cut again and again, mostly in the middle of compaction (rule 12, I-GC-2). Both drivers mount it in
+//! turn.
 
 use std::collections::BTreeMap;
 
 use coldpress_core::drive::Now;
-use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, buckets_for};
+use coldpress_embedded::flash::{FlashConfig, FlashMemory, PutError, buckets_for};
+use coldpress_tests::driver::{AnyNorTier, Driver};
 use coldpress_tests::flash::Flash;
 use coldpress_tests::sim::Rng;
 
 type Memory<const SEGMENTS: usize> = FlashMemory<SEGMENTS, { buckets_for(1_700) }, 96>;
-type Tier<'m, const UNIT: usize, const SECTOR: usize> = FlashTier<'m, NorMedium<&'m mut Flash<UNIT, SECTOR>>>;
+type Tier<'m, const UNIT: usize, const SECTOR: usize> = AnyNorTier<'m, &'m mut Flash<UNIT, SECTOR>>;
 
 /// The contents that a key may have: the acknowledged value, or one whose put was cut.
 type Model = BTreeMap<u32, Vec<u32>>;
@@ -18,8 +20,9 @@ const NOW: Now = Now { monotonic_ms: 1, wall_s: 50 };
 fn built<'m, const U: usize, const S: usize, const N: usize>(
     memory: &'m mut Memory<N>,
     flash: &'m mut Flash<U, S>,
+    driver: Driver,
 ) -> Tier<'m, U, S> {
-    match FlashTier::new(FlashConfig::new(S as u32, 1), memory, NorMedium::new(flash)) {
+    match AnyNorTier::new(driver, FlashConfig::new(S as u32, 1), memory, flash, 0xFF) {
         Ok(tier) => tier,
         Err(error) => panic!("{error}"),
     }
@@ -37,7 +40,7 @@ fn put<const U: usize, const S: usize>(
 ) -> Result<(), PutError> {
     for _ in 0..2_000 {
         match tier.put(NOW, &key.to_le_bytes(), value) {
-            Err(PutError::NeedsCompaction) if tier.medium().flash().has_power() => drop(tier.poll(NOW, 8)),
+            Err(PutError::NeedsCompaction) if tier.flash().has_power() => drop(tier.poll(NOW, 8)),
             done => return done,
         }
     }
@@ -78,7 +81,7 @@ fn cut_often<const U: usize, const S: usize, const N: usize>(
     let mut memory = Box::new(Memory::<N>::new());
     let (mut flash, mut rng) = (Flash::<U, S>::new(N, 0xFF), Rng::new(seed));
     let mut model = {
-        let mut tier = built(&mut memory, &mut flash);
+        let mut tier = built(&mut memory, &mut flash, Driver::of_seed(seed + 1));
         tier.mount(NOW).unwrap();
         fill(&mut tier, bytes)
     };
@@ -90,13 +93,13 @@ fn cut_often<const U: usize, const S: usize, const N: usize>(
         if !is_long {
             flash.cut_after(rng.below(changes_max), rng.below(u64::MAX));
         }
-        let mut tier = built(&mut memory, &mut flash);
+        let mut tier = built(&mut memory, &mut flash, Driver::of_seed(seed + u64::from(life)));
         let is_mounted = tier.mount(NOW).is_ok();
-        assert!(is_mounted || !tier.medium().flash().has_power(), "the mount always succeeds");
+        assert!(is_mounted || !tier.flash().has_power(), "the mount always succeeds");
         if !is_mounted {
             continue;
         }
-        let has_power = |tier: &Tier<'_, U, S>| tier.medium().flash().has_power();
+        let has_power = |tier: &Tier<'_, U, S>| tier.flash().has_power();
         if has_power(&tier) {
             check(&mut tier, &mut model, bytes);
         }

@@ -1,16 +1,17 @@
-//! Queues across power cuts: a history is cut at every change of the flash, in every way. Acknowledged records are there in their
-//! order, popped ones are gone, and the operation under way happened or did not.
+//! Queues across power cuts, over both drivers: a history is cut at every change of the flash, in every way. Acknowledged records are
+//! there in their order, popped ones are gone, and the operation under way happened or did not.
 
 use std::collections::VecDeque;
 
 use coldpress_embedded::flash::{
-    FlashConfig, FlashMemory, FlashQueue, FlashTier, NorMedium, Now, PutError, QueueError, buckets_for,
+    FlashConfig, FlashMemory, FlashQueue, Now, PutError, QueueError, buckets_for,
 };
+use coldpress_tests::driver::{AnyNorTier, Driver};
 use coldpress_tests::flash::Flash;
 use coldpress_tests::sim::Rng;
 
 type Memory = FlashMemory<14, { buckets_for(60) }, 96>;
-type Tier<'m, const UNIT: usize> = FlashTier<'m, NorMedium<&'m mut Flash<UNIT, 512>>>;
+type Tier<'m, const UNIT: usize> = AnyNorTier<'m, &'m mut Flash<UNIT, 512>>;
 
 const NOW: Now = Now { monotonic_ms: 1, wall_s: 50 };
 const LEN_MAX: u16 = 6;
@@ -58,22 +59,26 @@ fn after(content: &Content, act: Act) -> Vec<Content> {
     states
 }
 
-fn mounted<'m, const UNIT: usize>(memory: &'m mut Memory, flash: &'m mut Flash<UNIT, 512>) -> Tier<'m, UNIT> {
-    let mut tier = FlashTier::new(FlashConfig::new(512, 1), memory, NorMedium::new(flash)).unwrap();
+fn mounted<'m, const UNIT: usize>(
+    memory: &'m mut Memory,
+    flash: &'m mut Flash<UNIT, 512>,
+    driver: Driver,
+) -> Tier<'m, UNIT> {
+    let mut tier = AnyNorTier::new(driver, FlashConfig::new(512, 1), memory, flash, 0xFF).unwrap();
     tier.mount(NOW).unwrap();
     tier
 }
 
 fn opened<const UNIT: usize>(tier: &mut Tier<'_, UNIT>) -> [FlashQueue; 2] {
-    [*b"q/0", *b"q/1"].map(|id| FlashQueue::open(tier, NOW, id, LEN_MAX).unwrap())
+    [*b"q/0", *b"q/1"].map(|id| tier.open_queue(NOW, id, LEN_MAX).unwrap())
 }
 
 fn act<const UNIT: usize>(tier: &mut Tier<'_, UNIT>, queues: &mut [FlashQueue; 2], act: Act) {
     for _ in 0..1_000 {
         let done = match act {
-            Act::Push(queue, number) => queues[queue].push(tier, NOW, &record(number)),
-            Act::PushOver(queue, number) => queues[queue].push_over(tier, NOW, &record(number)),
-            Act::Pop(queue) => queues[queue].pop(tier, NOW).map(drop).map_err(QueueError::Put),
+            Act::Push(queue, number) => tier.push(&mut queues[queue], NOW, &record(number)),
+            Act::PushOver(queue, number) => tier.push_over(&mut queues[queue], NOW, &record(number)),
+            Act::Pop(queue) => tier.pop(&mut queues[queue], NOW).map(drop).map_err(QueueError::Put),
             Act::Put(number) => {
                 tier.put(NOW, &[b'q', b'/', b'0', number as u8 % 4], &record(number)).map_err(QueueError::Put)
             }
@@ -91,7 +96,7 @@ fn act<const UNIT: usize>(tier: &mut Tier<'_, UNIT>, queues: &mut [FlashQueue; 2
 fn drained<const UNIT: usize>(tier: &mut Tier<'_, UNIT>, queues: &mut [FlashQueue; 2]) -> Content {
     [0, 1].map(|queue| {
         let (mut all, mut out) = (VecDeque::new(), [0; 96]);
-        while let Some(record) = queues[queue].peek(tier, NOW, &mut out).unwrap() {
+        while let Some(record) = tier.peek(&mut queues[queue], NOW, &mut out).unwrap() {
             all.push_back(number(record));
             act(tier, queues, Act::Pop(queue));
         }
@@ -114,17 +119,18 @@ fn history(seed: u64) -> Vec<Act> {
     (1..400).map(step).collect()
 }
 
-fn cut_everywhere<const UNIT: usize>(seed: u64) {
+/// The first life is over this driver. Those after a cut are over both in turn.
+fn cut_everywhere<const UNIT: usize>(driver: Driver, seed: u64) {
     let acts = history(seed);
     let (mut memory, mut flash) = (Memory::new(), Flash::<UNIT, 512>::new(14, 0xFF));
     flash.keep_tape();
-    let mut tier = mounted(&mut memory, &mut flash);
+    let mut tier = mounted(&mut memory, &mut flash, driver);
     let mut queues = opened(&mut tier);
     // The content before each operation, and how many changes of the flash were made before its end.
     let (mut contents, mut ends) = (vec![Content::default()], Vec::new());
     for step in &acts {
         act(&mut tier, &mut queues, *step);
-        ends.push(tier.medium().flash().tape_len());
+        ends.push(tier.flash().tape_len());
         let next = after(&contents[contents.len() - 1], *step).pop();
         contents.extend(next);
         let lens = [0, 1].map(|queue| queues[queue].len() as usize);
@@ -132,7 +138,7 @@ fn cut_everywhere<const UNIT: usize>(seed: u64) {
     }
     assert!(tier.stats().counters.victims > 2, "segments were cleaned");
     drop(tier);
-    let mut tried = 0;
+    let mut tried = 0u64;
     for (moment, change) in flash.take_tape().iter().enumerate() {
         let step = ends.iter().take_while(|end| **end <= moment).count();
         let expected = match acts.get(step) {
@@ -140,8 +146,8 @@ fn cut_everywhere<const UNIT: usize>(seed: u64) {
             None => vec![contents[step].clone()],
         };
         for tear in change.tears() {
-            let mut flash = change.torn(tear);
-            let mut tier = mounted(&mut memory, &mut flash);
+            let (mut flash, driver) = (change.torn(tear), Driver::of_seed(tried));
+            let mut tier = mounted(&mut memory, &mut flash, driver);
             let mut queues = opened(&mut tier);
             // The queues go on where they are.
             act(&mut tier, &mut queues, Act::PushOver(0, 1_000));
@@ -157,32 +163,32 @@ fn cut_everywhere<const UNIT: usize>(seed: u64) {
             });
             assert!(
                 is_right,
-                "change {moment}, {tear:?}, {:?}: {found:?}, none of {expected:?}",
+                "{driver:?}, change {moment}, {tear:?}, {:?}: {found:?}, none of {expected:?}",
                 acts.get(step)
             );
             // All were popped, so nothing comes back.
             drop(tier);
-            let mut tier = mounted(&mut memory, &mut flash);
+            let mut tier = mounted(&mut memory, &mut flash, driver.other());
             let mut queues = opened(&mut tier);
             assert_eq!(drained(&mut tier, &mut queues), Content::default());
             tried += 1;
         }
     }
-    println!("units of {UNIT}: {tried} cuts");
+    println!("units of {UNIT}, {driver:?}: {tried} cuts");
     assert!(tried > 5_000, "{tried}");
 }
 
 #[test]
 fn queues_in_units_of_4_cut_anywhere_keep_their_order() {
-    cut_everywhere::<4>(1);
+    cut_everywhere::<4>(Driver::Blocking, 1);
 }
 
 #[test]
 fn queues_in_units_of_1_cut_anywhere_keep_their_order() {
-    cut_everywhere::<1>(2);
+    cut_everywhere::<1>(Driver::Async, 2);
 }
 
 #[test]
 fn queues_in_units_of_8_cut_anywhere_keep_their_order() {
-    cut_everywhere::<8>(3);
+    cut_everywhere::<8>(Driver::Async, 3);
 }
