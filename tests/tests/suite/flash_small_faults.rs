@@ -157,19 +157,17 @@ fn live<const U: usize, const S: usize, const N: usize>(driver: Driver, at: u64,
 fn life_with_a_cut<const U: usize, const S: usize, const N: usize>(
     flash: &mut Flash<U, S>,
     plan: &Plan,
+    driver: Driver,
     at: u64,
     cut: u64,
 ) -> World {
     let (mut world, mut memory) = (World::default(), Box::new(Memory::<N>::new()));
-    let mut tier = built::<U, S, N>(&mut memory, flash, plan, Driver::Blocking);
+    let mut tier = built::<U, S, N>(&mut memory, flash, plan, driver);
     tier.mount(world.now()).unwrap();
     let keys = world.fill(&mut tier);
     plan.fails_in.set(Some((at, 1)));
     plan.cut_in.set(Some(at + cut));
-    let has_power = |tier: &Tier<'_, '_, U, S>| match tier {
-        AnyTier::Blocking(tier) => tier.medium().flash.has_power(),
-        AnyTier::Async(_) => true,
-    };
+    let has_power = |tier: &Tier<'_, '_, U, S>| tier.medium(|medium| medium, |flash| flash).flash.has_power();
     'life: for version in 1..=2 * keys {
         let key = version * 5 % keys;
         for _ in 0..POLLS_MAX {
@@ -202,9 +200,10 @@ fn goes_on<const U: usize, const S: usize, const N: usize>(
     mut world: World,
     flash: &mut Flash<U, S>,
     plan: &Plan,
+    driver: Driver,
 ) {
     let mut memory = Box::new(Memory::<N>::new());
-    let mut tier = built::<U, S, N>(&mut memory, flash, plan, Driver::Blocking);
+    let mut tier = built::<U, S, N>(&mut memory, flash, plan, driver);
     tier.mount(world.now()).unwrap();
     world.check(&mut tier, true);
     // A copy may tie with one in a segment that was erased in part: both segments would be kept, and nothing be free.
@@ -214,13 +213,13 @@ fn goes_on<const U: usize, const S: usize, const N: usize>(
     world.check(&mut tier, false);
 }
 
-/// Returns whether the power was cut.
+/// Returns whether the power was cut. The driver that mounts after that is the other one.
 fn cut_after_failure<const U: usize, const S: usize, const N: usize>(at: u64, cut: u64, seed: u64) -> bool {
-    let (mut flash, plan) = (Flash::<U, S>::new(N, 0xFF), plan(seed));
-    let world = life_with_a_cut::<U, S, N>(&mut flash, &plan, at, cut);
+    let (mut flash, plan, driver) = (Flash::<U, S>::new(N, 0xFF), plan(seed), Driver::of_seed(seed));
+    let world = life_with_a_cut::<U, S, N>(&mut flash, &plan, driver, at, cut);
     let is_cut = !flash.has_power();
     flash.power_on();
-    goes_on::<U, S, N>(world, &mut flash, &plan);
+    goes_on::<U, S, N>(world, &mut flash, &plan, driver.other());
     is_cut
 }
 
@@ -231,9 +230,9 @@ fn faint_erase_after_failure<const U: usize, const S: usize, const N: usize>(
     cut: u64,
     seed: u64,
 ) -> bool {
-    let (mut flash, plan) = (Flash::<U, S>::new(N, 0xFF), plan(seed));
+    let (mut flash, plan, driver) = (Flash::<U, S>::new(N, 0xFF), plan(seed), Driver::of_seed(seed));
     flash.keep_tape();
-    let world = life_with_a_cut::<U, S, N>(&mut flash, &plan, at, cut);
+    let world = life_with_a_cut::<U, S, N>(&mut flash, &plan, driver, at, cut);
     let moments = flash.take_tape();
     let Some(moment) = moments.last().filter(|_| !flash.has_power()) else { return false };
     let Change::Erase { at: sector, .. } = *moment.change() else { return false };
@@ -242,7 +241,7 @@ fn faint_erase_after_failure<const U: usize, const S: usize, const N: usize>(
         for place in (sector..sector + bytes).step_by(16) {
             flash.flip(place, 5);
         }
-        goes_on::<U, S, N>(world.clone(), &mut flash, &plan);
+        goes_on::<U, S, N>(world.clone(), &mut flash, &plan, driver.other());
     }
     true
 }
