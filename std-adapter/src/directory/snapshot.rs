@@ -34,7 +34,8 @@ impl PartitionLog {
     /// [`InspectError`]; nothing is changed.
     ///
     /// # Bounds
-    /// As an open; again, up to ten mounts in all, while a service frees segments. Memory for the index of the partition.
+    /// As an open, and once more where a service wrote to it and it holds long values. Up to ten mounts in all while a service frees
+    /// segments. Memory for two indexes of the partition.
     pub fn open(facts: &TierFacts, number: u16) -> Result<Option<Self>, InspectError> {
         let Some(known) = facts.partitions.get(usize::from(number)) else { return Ok(None) };
         let path = known.path.clone();
@@ -113,6 +114,7 @@ impl PartitionLog {
     fn missed(&self, error: ImageError) -> Missed {
         match error {
             ImageError::Damaged(at) if self.part.has_changed(at.segment.get()) => Missed::Moved,
+            ImageError::Changing(_) => Missed::Moved,
             ImageError::Damaged(at) => Missed::Broken(self.damaged(at)),
             error => Missed::Broken(SnapshotError::Inspect(InspectError::of_log(&self.path, error))),
         }
@@ -125,6 +127,7 @@ impl PartitionLog {
 
 /// Why an entry was not read.
 enum Missed {
+    /// Its segment was freed, or it is a long value that was written meanwhile.
     Moved,
     /// A long value, of which a piece is damaged, or was replaced meanwhile.
     Doubtful(SnapshotError),
@@ -170,7 +173,8 @@ pub enum SnapshotError {
         /// The segment in it.
         segment: u32,
     },
-    /// Entries of a partition moved each time they were looked for, up to 20 times, because its service compacts all the time.
+    /// Entries of a partition moved each time they were looked for, up to 20 times, because its service compacts all the time. Or
+    /// they are long values that it overwrites all the time.
     Moved {
         /// The partition.
         partition: u16,
@@ -193,7 +197,7 @@ impl fmt::Display for SnapshotError {
             Self::Moved { partition, entries } => {
                 write!(
                     f,
-                    "partition {partition}: {entries} entries moved too often to be read, since a service compacts"
+                    "partition {partition}: {entries} entries moved or changed too often to be read, since a service writes"
                 )
             }
             Self::Inspect(error) => write!(f, "{error}"),
@@ -213,10 +217,11 @@ impl core::error::Error for SnapshotError {
 /// Iterates over the entries of a tier, partition by partition, in the order in which they lie there.
 ///
 /// A key that has a value from the first step to the last comes exactly once. If a service changes the tier meanwhile, a key comes
-/// with a value that it had meanwhile.
+/// with a value that it had meanwhile. A long value counts once two mounts find it alike, so one that is overwritten faster than that
+/// is [`SnapshotError::Moved`].
 ///
 /// # Bounds
-/// Memory for the index of one partition and the records of one segment. Reads each segment once.
+/// Memory for two indexes of one partition and the records of one segment. Reads each segment once.
 #[derive(Debug)]
 pub struct Snapshot<'f> {
     facts: &'f TierFacts,

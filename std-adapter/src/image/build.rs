@@ -185,9 +185,9 @@ impl ImageWriter<'_> {
 }
 
 /// The bytes of an image, blank at first.
-struct ImageBytes {
-    bytes: Vec<u8>,
-    blank: u8,
+pub(super) struct ImageBytes {
+    pub(super) bytes: Vec<u8>,
+    pub(super) blank: u8,
 }
 
 impl ImageBytes {

@@ -41,6 +41,8 @@ pub enum ImageError {
     Segment(u32),
     /// The record does not validate.
     Damaged(Location),
+    /// The long value, whose head lies there, may have been written while it was read: its pieces may be those of several values.
+    Changing(Location),
     /// The value can't be decoded.
     Codec(CodecError),
 }
@@ -63,6 +65,9 @@ impl fmt::Display for ImageError {
             Self::Segment(segment) => write!(f, "there is no segment {segment}"),
             Self::Damaged(at) => {
                 write!(f, "the record at {} of segment {} is damaged", at.offset, at.segment)
+            }
+            Self::Changing(at) => {
+                write!(f, "the long value at {} of segment {} was written meanwhile", at.offset, at.segment)
             }
             Self::Codec(error) => write!(f, "{error}"),
         }

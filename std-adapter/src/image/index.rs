@@ -46,6 +46,28 @@ pub(super) fn hash_piece(
     }
 }
 
+/// The proof that the pieces of a long value belong to its head, though a service may have written during the mount.
+#[derive(Debug)]
+pub(super) enum PieceProof {
+    /// Nobody wrote meanwhile, or there are no pieces.
+    AtRest,
+    /// The index of another mount, which ended before this one began.
+    Earlier(ImageIndex),
+    /// There is no proof.
+    Lacking,
+}
+
+impl PieceProof {
+    /// Whether the value that `found` has under a hash, head or piece, was there before the mount began.
+    pub(super) fn covers(&self, found: &ImageIndex, hash: &KeyHash) -> bool {
+        match self {
+            Self::AtRest => true,
+            Self::Earlier(earlier) => earlier.value_version(hash) == found.value_version(hash),
+            Self::Lacking => false,
+        }
+    }
+}
+
 /// The index.
 #[derive(Debug)]
 pub(super) struct ImageIndex {
@@ -79,6 +101,11 @@ impl ImageIndex {
     /// The newest version of a key.
     pub(super) fn version(&self, hash: &KeyHash) -> Option<Version> {
         self.entries.get(hash).map(|entry| entry.newest().version)
+    }
+
+    /// The version of the value that a key has, or of a piece.
+    fn value_version(&self, hash: &KeyHash) -> Option<Version> {
+        self.live(hash).filter(|newest| newest.kind == Kind::Value).map(|newest| newest.version)
     }
 
     /// Records that hold the newest value of their key, or a piece of one.

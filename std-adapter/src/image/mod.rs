@@ -53,7 +53,7 @@ pub use self::error::{BuildError, ConvertError, ImageError};
 pub use self::examine::{Contents, Damage, StoredRecord};
 pub(crate) use self::part::PartImage;
 
-use self::index::ImageIndex;
+use self::index::{ImageIndex, PieceProof};
 use self::machine::{Buffers, Machine};
 use self::source::Source;
 use crate::codec::CodecSet;
@@ -71,10 +71,14 @@ pub struct Image {
     report: MountReport,
     clock_s: u32,
     index: ImageIndex,
+    proof: PieceProof,
 }
 
 impl Image {
     /// Opens a file of segments for reading.
+    ///
+    /// No service may write to the file until the image was read. If one does, values may be missing, and a long value may be made of
+    /// pieces of several. [`Snapshot`](crate::inspect::Snapshot) reads a tier that a service writes to.
     ///
     /// # Errors
     /// [`ImageError`]; the file is never changed.
@@ -107,7 +111,8 @@ impl Image {
         let (report, clock_s) = (machine.tier.mount_report(), machine.tier.clock_s());
         let segments = machine.tier.segments().to_vec();
         let index = machine.index;
-        Ok(Self { source, geometry, store, segments, report, clock_s, index })
+        let proof = PieceProof::AtRest;
+        Ok(Self { source, geometry, store, segments, report, clock_s, index, proof })
     }
 
     /// The shape, as the headers state it.
@@ -171,7 +176,7 @@ impl Image {
     ///
     /// # Errors
     /// [`ImageError::Damaged`] where a record of it does not validate or is not there; [`ImageError::Codec`] where this build
-    /// can't decode it.
+    /// can't decode it. [`ImageError::Changing`] where a service writes long values, and this one can't be told from a torn one.
     pub fn get(&self, key: &[u8], now_s: u32) -> Result<Option<Vec<u8>>, ImageError> {
         let hash = index::hash(self.geometry.identity(), &self.store, key);
         let Some((at, codec, stored)) = self.stored(&hash, key, now_s)? else { return Ok(None) };
@@ -180,10 +185,15 @@ impl Image {
         }
         let damaged = || ImageError::Damaged(at);
         let head = Head::from_bytes(&stored).ok_or_else(damaged)?;
+        let check = |hash: &KeyHash| {
+            if self.proof.covers(&self.index, hash) { Ok(()) } else { Err(ImageError::Changing(at)) }
+        };
+        check(&hash)?;
         let mut value = Vec::new();
         for index in 0..head.pieces {
             let (identity, generation) = (self.geometry.identity(), head.generation);
             let hash = index::hash_piece(identity, &self.store, key, generation, index);
+            check(&hash)?;
             let name = [&piece_prefix(generation, index), key].concat();
             let (_, codec, stored) = self.stored(&hash, &name, now_s)?.ok_or_else(damaged)?;
             value.extend(decode(codec, &stored)?);

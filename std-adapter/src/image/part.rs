@@ -2,13 +2,23 @@
 //!
 //! No lock is taken. A mount is a picture of the log if no segment was freed from its beginning to its end:
 //!
-//! - Records are appended, and are read or not. Either way a key has a value that it had meanwhile.
+//! - Records are appended, and are read or not. Either way a key has a record that it had meanwhile.
 //! - A relocated record is durable in its new place before its segment is erased. So a mount that found the old place erased may
 //!   have read the new place too early. The header of an erased segment is gone, which shows that.
 //! - A mount counts no record of a segment whose erase an intent announces. The intent lies behind all relocated records. So a mount
 //!   that begins after the intent was read finds them.
 //!
 //! Where either shows, the log is mounted again. A file that nobody wrote to meanwhile is mounted once.
+//!
+//! A long value is several records, and a head names its pieces by a generation that is used again. So a mount may find the head of
+//! one value and pieces of another. A long value counts only if a mount that ended before found the same head and the same pieces:
+//!
+//! - No piece is newer than the head. A generation is used again only after a newer head, or a tombstone, was synced. If the
+//!   earlier mount found such a piece, this mount finds that head.
+//! - No piece is older than the head. All pieces are synced before their head is written. If the earlier mount found the head, this
+//!   mount finds its pieces.
+//!
+//! The earlier mount serves as a witness only: segments may have been freed during it.
 
 use core::time::Duration;
 use std::path::Path;
@@ -18,13 +28,15 @@ use coldpress_core::format::{Format, Geometry, HEADER_BYTES_KEYED, KeyHash, MARK
 use coldpress_core::segments::SegmentState;
 
 use super::error::ImageError;
+use super::index::PieceProof;
 use super::probe;
 use super::source::Source;
 use super::{Contents, Damage, Image};
+use crate::file_error::FileError;
 
-/// The most mounts of one log.
+/// The most mounts of one log, but for those behind it that fail.
 const MOUNTS_MAX: u32 = 10;
-/// The most mounts of a log that can't be mounted. A writer may be the reason, and damage is the reason more often.
+/// The most mounts in a row that fail. A writer may be the reason, and damage is the reason more often.
 const FAILED_MOUNTS_MAX: u32 = 3;
 const BETWEEN_MOUNTS: Duration = Duration::from_millis(10);
 
@@ -47,32 +59,59 @@ pub(crate) struct PartImage {
 impl PartImage {
     /// Mounts the file of a partition; `None` where no segment of it was ever opened, or all of them were freed.
     ///
-    /// Bounds: up to ten mounts, while a writer frees segments.
+    /// Bounds: one mount at rest, two where a writer wrote and there are long values. Up to ten while it frees segments. Memory for
+    /// two indexes.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>, ImageError> {
+        Self::open_from(|| Source::open(path), BETWEEN_MOUNTS)
+    }
+
+    /// Mounts one source after the other.
+    fn open_from(
+        mut source: impl FnMut() -> Result<Source, FileError>,
+        pause: Duration,
+    ) -> Result<Option<Self>, ImageError> {
         let mut announced = Vec::new();
-        let mut mounts = 0;
+        let mut earlier = None;
+        let (mut mounts, mut failed) = (0, 0);
         loop {
             mounts += 1;
-            match Self::mount(path) {
+            match source().map_err(ImageError::from).and_then(Self::mount) {
                 Ok(None) => return Ok(None),
                 Ok(Some(mut part)) => {
+                    failed = 0;
+                    let needs_proof = !part.is_settled && part.has_pieces();
                     let freeing = part.freeing();
                     let is_known = freeing.iter().all(|segment| announced.contains(segment));
                     part.is_settled |= is_known && !part.was_freed();
-                    if part.is_settled || mounts == MOUNTS_MAX {
+                    let is_enough = part.is_settled && (!needs_proof || earlier.is_some());
+                    if is_enough || mounts >= MOUNTS_MAX {
+                        part.image.proof = match earlier {
+                            _ if !needs_proof => PieceProof::AtRest,
+                            Some(index) if part.is_settled => PieceProof::Earlier(index),
+                            _ => PieceProof::Lacking,
+                        };
                         return Ok(Some(part));
                     }
                     announced = freeing;
+                    earlier = needs_proof.then_some(part.image.index);
+                    if part.is_settled {
+                        // Only the second look is lacking, and a pause would give time for overwrites.
+                        continue;
+                    }
                 }
-                Err(error) if mounts == FAILED_MOUNTS_MAX => return Err(error),
-                Err(_) => {}
+                Err(error) => {
+                    failed += 1;
+                    if failed == FAILED_MOUNTS_MAX {
+                        return Err(error);
+                    }
+                }
             }
-            std::thread::sleep(BETWEEN_MOUNTS);
+            std::thread::sleep(pause);
         }
     }
 
-    fn mount(path: &Path) -> Result<Option<Self>, ImageError> {
-        let source = Source::open(path)?;
+    /// Mounts a source; it counts as settled where nobody wrote to it meanwhile.
+    fn mount(source: Source) -> Result<Option<Self>, ImageError> {
         let Some((geometry, header)) = probe::part(&source)? else { return Ok(None) };
         if geometry.format() != Format::Two {
             return Err(ImageError::Version(geometry.format().number()));
@@ -117,6 +156,10 @@ impl PartImage {
         self.image.index.keys_in(segment)
     }
 
+    fn has_pieces(&self) -> bool {
+        self.image.records() > self.image.len() as u64
+    }
+
     /// Whether a segment that held records was freed during the mount.
     fn was_freed(&self) -> bool {
         let held = |life: &Option<Life>| {
@@ -145,3 +188,6 @@ fn life(source: &Source, geometry: &Geometry, segment: u32) -> Option<Life> {
     let at = u64::from(segment) * u64::from(geometry.segment_bytes());
     source.read(at, &mut bytes).ok().map(|()| bytes)
 }
+
+#[cfg(test)]
+mod tests;

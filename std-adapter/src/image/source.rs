@@ -17,8 +17,34 @@ const RANGES_MAX: usize = 1 << 16;
 
 /// A file that is read, or bytes in memory.
 pub(super) enum Source {
-    File { file: File, path: PathBuf, bytes: u64 },
+    File {
+        file: File,
+        path: PathBuf,
+        bytes: u64,
+    },
     Memory(Vec<u8>),
+    #[cfg(test)]
+    Changing(Changing),
+}
+
+/// Bytes that a writer changes between two reads.
+#[cfg(test)]
+pub(super) struct Changing {
+    pub(super) before: Vec<u8>,
+    pub(super) after: Vec<u8>,
+    /// Reads that find the bytes before the change.
+    pub(super) reads_before: usize,
+    /// The reads so far, as offset and length.
+    pub(super) reads: parking_lot::Mutex<Vec<(usize, usize)>>,
+}
+
+#[cfg(test)]
+impl Changing {
+    fn next(&self, offset: u64, bytes: usize) -> &[u8] {
+        let mut reads = self.reads.lock();
+        reads.push((usize::try_from(offset).unwrap(), bytes));
+        if reads.len() > self.reads_before { &self.after } else { &self.before }
+    }
 }
 
 // The bytes hold the secret of the store, and values.
@@ -40,6 +66,8 @@ impl Source {
         match self {
             Self::File { bytes, .. } => *bytes,
             Self::Memory(bytes) => bytes.len() as u64,
+            #[cfg(test)]
+            Self::Changing(changing) => changing.before.len() as u64,
         }
     }
 
@@ -48,6 +76,8 @@ impl Source {
         match self {
             Self::File { file, .. } => file.metadata().and_then(|metadata| metadata.modified()).ok(),
             Self::Memory(_) => None,
+            #[cfg(test)]
+            Self::Changing(_) => None,
         }
     }
 
@@ -56,6 +86,8 @@ impl Source {
         let known = match self {
             Self::File { file, .. } => data_ranges(file, RANGES_MAX),
             Self::Memory(_) => None,
+            #[cfg(test)]
+            Self::Changing(_) => None,
         };
         known.unwrap_or_else(|| core::iter::once(0..self.len()).collect())
     }
@@ -67,14 +99,18 @@ impl Source {
                 let read = file.read_exact_at(buffer, offset).at("read", path);
                 read.map_err(|error| MediumFailure::new(MediumError::Unreadable, error))
             }
-            Self::Memory(bytes) => {
-                let at = usize::try_from(offset).map_err(|_| MediumError::Unreadable)?;
-                let range = at..at.saturating_add(buffer.len());
-                buffer.copy_from_slice(bytes.get(range).ok_or(MediumError::Unreadable)?);
-                Ok(())
-            }
+            Self::Memory(bytes) => copy_from(bytes, offset, buffer),
+            #[cfg(test)]
+            Self::Changing(changing) => copy_from(changing.next(offset, buffer.len()), offset, buffer),
         }
     }
+}
+
+fn copy_from(bytes: &[u8], offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+    let at = usize::try_from(offset).map_err(|_| MediumError::Unreadable)?;
+    let range = at..at.saturating_add(buffer.len());
+    buffer.copy_from_slice(bytes.get(range).ok_or(MediumError::Unreadable)?);
+    Ok(())
 }
 
 /// It is read and nothing else: a mount asks for nothing else.
