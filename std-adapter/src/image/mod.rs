@@ -176,7 +176,7 @@ impl Image {
     ///
     /// # Errors
     /// [`ImageError::Damaged`] where a record of it does not validate or is not there; [`ImageError::Codec`] where this build
-    /// can't decode it. [`ImageError::Changing`] where a service writes long values, and this one can't be told from a torn one.
+    /// can't decode it. [`ImageError::Changing`] where a service writes long values, and this one may be torn.
     pub fn get(&self, key: &[u8], now_s: u32) -> Result<Option<Vec<u8>>, ImageError> {
         let hash = index::hash(self.geometry.identity(), &self.store, key);
         let Some((at, codec, stored)) = self.stored(&hash, key, now_s)? else { return Ok(None) };
