@@ -88,6 +88,7 @@ pub(crate) fn json(stats: &ContinuousStats) -> Value {
         "last_error": stats.last_error,
         "uploaded_objects": stats.uploaded_objects,
         "uploaded_bytes": stats.uploaded_bytes,
+        "read_bytes": stats.read_bytes,
         "newest_took_s": stats.newest_took.as_secs_f64(),
         "under_way": stats.under_way.map(|state| json!({
             "segments_done": state.segments_done,

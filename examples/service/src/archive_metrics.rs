@@ -42,6 +42,8 @@ archive_metrics! {
         "Objects with segments that were uploaded." stats stats.uploaded_objects;
     "coldpress_service_archive_uploaded_bytes_total" counter describe_counter
         "Bytes of objects and manifests that were uploaded." stats stats.uploaded_bytes;
+    "coldpress_service_archive_read_bytes_total" counter describe_counter
+        "Bytes of the log that complete backups read." stats stats.read_bytes;
     "coldpress_service_archive_backup_seconds" gauge describe_gauge
         "How long the newest backup took." stats Some(stats.newest_took.as_secs_f64());
     "coldpress_service_archive_under_way_bytes" gauge describe_gauge
