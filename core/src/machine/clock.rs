@@ -55,23 +55,4 @@ impl Tier<'_> {
     pub fn confirm_clock(&mut self) {
         self.log.durability.confirm_clock();
     }
-
-    /// Puts the tier's time into an open segment: an adapter asks for it in front of a close where values expired, so that they are not
-    /// back where the next mount finds a wall clock that is behind. It does so only where the newest time in the log is at least
-    /// [`time_every_s`](crate::config::TierConfig::time_every_s) old, and opens no segment.
-    ///
-    /// # Bounds
-    /// Looks at each slot once.
-    pub fn keep_time(&mut self) {
-        if self.status == Status::Running {
-            self.log.keep_time();
-        }
-    }
-
-    /// The same, where the time is owed to the log.
-    pub(super) fn keep_owed_time(&mut self) {
-        if self.log.durability.clock().is_owed() {
-            self.keep_time();
-        }
-    }
 }

@@ -39,7 +39,7 @@ pub enum Status {
 /// *Getters*: [`status`](Self::status), [`mount_report`](Self::mount_report), [`tally`](Self::tally),
 /// [`segments`](Self::segments), [`counters`](Self::counters), [`appended`](Self::appended), [`written`](Self::written),
 /// [`durable`](Self::durable), [`progress`](Self::progress), [`has_task`](Self::has_task). *Mutators*: [`append`](Self::append), [`flush`](Self::flush),
-/// [`sync`](Self::sync), [`evict`](Self::evict), [`confirm_clock`](Self::confirm_clock), [`keep_time`](Self::keep_time), [`schedule`](Self::schedule), [`cancel`](Self::cancel),
+/// [`sync`](Self::sync), [`evict`](Self::evict), [`confirm_clock`](Self::confirm_clock), [`schedule`](Self::schedule), [`cancel`](Self::cancel),
 /// [`close`](Self::close), [`handle`](Self::handle). *Drain*: [`poll`](Self::poll), with [`write_bytes`](Self::write_bytes)
 /// and [`read_buffer`](Self::read_buffer). *Wait*: [`poll_timeout`](Self::poll_timeout).
 #[derive(Debug)]
@@ -410,7 +410,6 @@ impl<'m> Tier<'m> {
     /// Takes no more records and tasks, and makes all accepted records durable.
     pub fn close(&mut self) {
         if self.status == Status::Running {
-            self.keep_owed_time();
             self.status = Status::Closing;
             self.tasks.close();
             self.sync();

@@ -321,14 +321,6 @@ impl Log<'_> {
         }
     }
 
-    /// Puts the time into an open segment, where it is due and there is one with space.
-    pub(crate) fn keep_time(&mut self) {
-        let open = self.writer.slots.find(|s| s.state == SlotState::Filling).map(|(index, _)| index);
-        if let Some(index) = open.filter(|_| !self.segments.has_suspects() && !self.has_batch()) {
-            let _ = self.note_time(index);
-        }
-    }
-
     /// Puts a time record into an open segment, or asks for a segment.
     fn place_time(&mut self) {
         // The space of an output is for the records of its victim, which may take all of it. One that held the newest time leaves

@@ -76,7 +76,7 @@ fn hot_and_cold_records_are_parted_in_one_open_segment() {
         let (relocated, calls) = overwrite(skewed, may_reserve);
         println!("skewed, reserved {may_reserve}: {relocated} relocated for 100 fresh, {calls} calls");
         // It was 228 where fresh records came between relocated ones.
-        assert!((95..=120).contains(&relocated), "{relocated}");
+        assert!(relocated <= 120, "{relocated}");
         assert!(calls <= 10, "{calls}");
     }
     let (relocated, calls) = overwrite(|draws| draws.below(KEYS), false);

@@ -55,10 +55,6 @@ impl Worker<'_> {
         let Some(closing) = &mut self.closing else { return false };
         if !closing.is_begun && is_all_appended {
             closing.is_begun = true;
-            // Else a value that reads as expired might be back on a machine whose clock is behind.
-            if self.index.is_due() {
-                self.tier.keep_time();
-            }
             self.tier.close();
         }
         let is_closed = self.tier.status() == Status::Closed;

@@ -65,26 +65,7 @@ fn log_bytes(dir: &std::path::Path) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn value_that_read_as_expired_is_not_back_after_a_quiet_close() {
-    static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
-    let dir = tempfile::tempdir().unwrap();
-    let (_manager, pools) = pools();
-    let config = small().clock(&CLOCK).build().unwrap();
-    let tier = open(dir.path(), &config, &pools);
-    tier.put_with_ttl(b"short", b"v", Duration::from_secs(100)).unwrap();
-    tier.put_with_ttl(b"long", b"v", Duration::from_secs(5_000)).unwrap();
-    tier.flush().unwrap();
-    CLOCK.advance_s(3_600);
-    assert_eq!((tier.get(b"short").unwrap(), tier.contains(b"long").unwrap()), (None, true));
-    tier.close().unwrap();
-    CLOCK.set_s(1_800_000_010);
-    let tier = open(dir.path(), &config, &pools);
-    assert_eq!((tier.get(b"short").unwrap(), tier.contains(b"long").unwrap()), (None, true));
-    tier.close().unwrap();
-}
-
-#[test]
-fn quiet_close_without_expired_values_writes_nothing() {
+fn quiet_open_and_close_write_nothing_to_the_log() {
     static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
