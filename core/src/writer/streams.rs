@@ -270,7 +270,7 @@ impl Log<'_> {
     /// Parts fresh records from relocated ones, with one stream, where the reason of a victim says that some keys are hot and others cold.
     /// Fresh records then wait until cleaning has given back a segment, and relocated ones fill theirs by themselves.
     ///
-    /// That begins only for a client that waits for space, and has no open segment: else relocated records would fill that. It ends
+    /// It begins only for a client that waits for space, and has no open segment: else relocated records would fill that. It ends
     /// with a victim that gives little, and after [`PARTED_VICTIMS_MAX`]; then it returns `false`.
     pub(crate) fn part(&mut self, reason: Option<VictimReason>) -> bool {
         let is_skewed =

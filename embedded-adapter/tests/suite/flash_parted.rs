@@ -77,9 +77,10 @@ fn hot_and_cold_records_are_parted_in_one_open_segment() {
         println!("skewed, reserved {may_reserve}: {relocated} relocated for 100 fresh, {calls} calls");
         // It was 228 where fresh records came between relocated ones.
         assert!(relocated <= 120, "{relocated}");
-        assert!(calls <= 10, "{calls}");
+        // Eight victims at most, of which each takes a call; a reserve takes only so many steps.
+        assert!(calls <= if may_reserve { 40 } else { 10 }, "{calls}");
     }
     let (relocated, calls) = overwrite(|draws| draws.below(KEYS), false);
     println!("uniform: {relocated} relocated for 100 fresh, {calls} calls");
-    assert!(calls <= 3, "greedy waits for one victim: {calls}");
+    assert!(calls <= 4, "greedy waits for one victim: {calls}");
 }
