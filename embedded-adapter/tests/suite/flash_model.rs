@@ -5,7 +5,8 @@ use core::convert::Infallible;
 use std::collections::BTreeMap;
 
 use crate::driver::{AnyMedium, AnyNorTier, AnyTier, Driver};
-use crate::ram::{Ram, Refused};
+use crate::ram::Ram;
+use crate::shared::Shared;
 use coldpress_core::compaction::{CompactionTask, Outcome};
 use coldpress_core::drive::{MediumError, Now};
 use coldpress_core::durability::expiry_s;
@@ -14,7 +15,7 @@ use coldpress_embedded::flash::{
     Cursor, DeviceMedium, FlashConfig, FlashMemory, GetError, Medium, PutError, TaskMailbox, TaskWorker,
     Wait, buckets_for,
 };
-use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
+use embedded_storage::nor_flash::NorFlash;
 
 const KEYS: usize = 60;
 const CONFIG: FlashConfig = FlashConfig::new(1024, 9);
@@ -336,38 +337,6 @@ fn flipped_bits(driver: Driver) {
 #[test]
 fn record_with_any_flipped_bit_reads_as_damaged() {
     Driver::BOTH.into_iter().for_each(flipped_bits);
-}
-
-/// A flash that the test can reach while a tier is on it.
-struct Shared<'f>(&'f RefCell<Ram<4, 1024>>);
-
-impl ErrorType for Shared<'_> {
-    type Error = Refused;
-}
-
-impl ReadNorFlash for Shared<'_> {
-    const READ_SIZE: usize = 1;
-
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), Refused> {
-        self.0.borrow_mut().read(at, bytes)
-    }
-
-    fn capacity(&self) -> usize {
-        self.0.borrow().capacity()
-    }
-}
-
-impl NorFlash for Shared<'_> {
-    const WRITE_SIZE: usize = 4;
-    const ERASE_SIZE: usize = 1024;
-
-    fn erase(&mut self, from: u32, to: u32) -> Result<(), Refused> {
-        self.0.borrow_mut().erase(from, to)
-    }
-
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), Refused> {
-        self.0.borrow_mut().write(at, bytes)
-    }
 }
 
 #[test]

@@ -3,14 +3,14 @@
 use core::cell::RefCell;
 use std::collections::VecDeque;
 
-use crate::ram::{Ram, Refused};
+use crate::ram::Ram;
+use crate::shared::Shared;
 use crate::slow::Slow;
 use coldpress_core::drive::Now;
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashQueue, FlashTier, GetError, Medium, NorMedium, PutError, QUEUE_LEN_MAX,
     QueueError, Wait, buckets_for,
 };
-use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 
 type Memory = FlashMemory<16, { buckets_for(60) }, 128>;
 type Tier<'m> = FlashTier<'m, NorMedium<Ram<4, 1024>>>;
@@ -171,38 +171,6 @@ fn queue_of_another_bound_is_refused_until_it_is_empty() {
     push(&mut tier, &mut queue, &[8]).unwrap();
     let queue = FlashQueue::open(&mut tier, NOW, *b"abc", QUEUE_LEN_MAX).map(|queue| queue.len());
     assert_eq!(queue, Ok(1));
-}
-
-/// A flash whose bytes the test can change while a tier has it.
-struct Shared<'r>(&'r RefCell<Ram<4, 1024>>);
-
-impl ErrorType for Shared<'_> {
-    type Error = Refused;
-}
-
-impl ReadNorFlash for Shared<'_> {
-    const READ_SIZE: usize = 1;
-
-    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Refused> {
-        self.0.borrow_mut().read(offset, bytes)
-    }
-
-    fn capacity(&self) -> usize {
-        self.0.borrow().capacity()
-    }
-}
-
-impl NorFlash for Shared<'_> {
-    const WRITE_SIZE: usize = 4;
-    const ERASE_SIZE: usize = 1024;
-
-    fn erase(&mut self, from: u32, to: u32) -> Result<(), Refused> {
-        self.0.borrow_mut().erase(from, to)
-    }
-
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Refused> {
-        self.0.borrow_mut().write(offset, bytes)
-    }
 }
 
 /// Changes a bit of the record that is 40 of these bytes.

@@ -42,4 +42,5 @@ mod flash_unchanged;
 mod flash_unread;
 mod medium;
 mod pool;
+mod shared;
 mod slow;
