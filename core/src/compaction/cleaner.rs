@@ -454,7 +454,7 @@ impl Cleaner {
         let result = log.append_relocated(stream, &incoming);
         log.put_recode(recode);
         let location = result?;
-        if header.origin.is_none() {
+        if header.kind == Kind::Value && header.origin.is_none() {
             log.note_renewed(location.sequence, version.sequence);
         }
         Ok(header.record_bytes(log.layout.geometry()))
